@@ -1,0 +1,182 @@
+"""What a paper is, to this program: start here.
+
+A *system* is a paper: its networks, its losses, its schedule, its use. Training is *stages* of *phases*; a phase returns
+named losses; `gantool.training.loop` does everything else. What a trained system can do is one of three protocols:
+`Upscaler`, `Translator`, `Generator`.
+
+Shapes: N batch, C channels, H W height and width in pixels. Outside a system images are RGB float32 in [0, 1].
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from math import inf, isfinite
+from re import Match
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from gantool.errors import UsageError, printable, unknown
+from gantool.schedules import constant
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+C = TypeVar("C", bound="DataclassInstance")
+
+Batch: TypeAlias = dict[str, Tensor]
+"""What a data set yields, by name: "low" and "high" for super-resolution, each (N, 3, H, W) in [0, 1]."""
+
+Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+"""What headers and configuration files hold."""
+
+FolderKind: TypeAlias = Literal["plain", "labelled", "paired", "unpaired", "degraded"]
+
+
+def adam(rate: float, betas: tuple[float, float] = (0.9, 0.999)) -> Callable[[Sequence[nn.Module]], Optimizer]:
+    """Return a maker of Adam optimisers with one learning rate for all parameters of the given modules."""
+    return lambda modules: Adam([p for module in modules for p in module.parameters()], lr=rate, betas=betas)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One optimiser's turn: the modules it updates and the named, weighted losses it minimises."""
+
+    name: str
+    modules: Sequence[nn.Module]
+    losses: Callable[[Batch], dict[str, Tensor]]  # each a scalar, already weighted; {} skips the turn
+    optimizer: Callable[[Sequence[nn.Module]], Optimizer] = adam(1e-4)
+    schedule: Callable[[float], float] = constant  # progress through the stage in [0, 1] -> factor on the rates
+    every: int = 1  # take this turn on one step in this many
+    repeats: int = 1  # updates per turn (critic steps), each on the next batch
+    clip: float = inf  # gradient norm
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training with fixed phases; a new stage starts new optimisers."""
+
+    name: str
+    steps: int  # a step is every phase that is due, once, in order
+    phases: Sequence[Phase]
+    batch: int = 16  # samples per step, over all processes together
+    size: int | None = None  # pixels per side of a training image, where the folder's pictures are cropped or resized
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A key layout of checkpoints from elsewhere: how it is recognised, what it tells, and what its keys are called here."""
+
+    name: str  # whose: "official", "BasicSR"
+    keys: tuple[str, ...]  # all of these are present
+    config: Callable[[Mapping[str, Tensor]], DataclassInstance]  # hyper-parameters from keys and shapes
+    renames: tuple[
+        tuple[str, str | Callable[[Match[str]], str]], ...
+    ]  # regular expression -> replacement, each applied to every key, in order
+    ignored: str = r"(?!)"  # keys that fully match carry nothing that is needed
+    without: tuple[str, ...] = ()  # none of these is present
+
+
+def count_children(state: Mapping[str, Tensor], prefix: str) -> int:
+    """Return 1 + the highest number directly below a key prefix, 0 if there is none: the length of a sequence of layers."""
+    parts = (key[len(prefix) + 1 :].split(".")[0] for key in state if key.startswith(prefix + "."))
+    return 1 + max((int(part) for part in parts if part.isdecimal()), default=-1)
+
+
+def configured(base: C, values: Mapping[str, Json]) -> C:
+    """Return a system's configuration with the given fields changed.
+
+    Raises:
+        UsageError: a field does not exist (all are listed, with their values), or a value is of the wrong kind, not finite, or
+            below 1 where it counts something.
+    """
+    known = {f.name: getattr(base, f.name) for f in fields(base)}
+    for key, value in values.items():
+        if key not in known:
+            listing = ", ".join(f"{name}={default}" for name, default in known.items())
+            raise UsageError(f"{unknown('field', key, known)}; all fields with their values: {listing}")
+        known[key] = _checked(key, value, known[key])
+    return type(base)(**known)
+
+
+def _checked(key: str, value: Json, default: object) -> object:
+    if isinstance(default, tuple) and isinstance(value, list):
+        return tuple(_checked(key, item, default[0]) for item in value)
+    if isinstance(default, float) and type(value) is int:
+        value = float(value)
+    wrong = type(value) is not type(default) or (isinstance(value, float) and not isfinite(value))
+    if wrong or (isinstance(default, int) and type(default) is not bool and value < 1):  # type: ignore[operator]  # an int here
+        wanted = {int: "a whole number, 1 or more", float: "a finite number", bool: "true or false"}.get(type(default), "text")
+        raise UsageError(f"{key} = {printable(value)[:40]}: it must be {wanted}, like {default}")
+    return value
+
+
+class System(nn.Module, ABC):
+    """A paper: its networks, losses, schedule and use.
+
+    A subclass is final: it has a frozen dataclass `Config` whose defaults are the paper's values, takes one as the only
+    argument, and names its folder kind. One `state_dict` is the whole truth: whatever is kept between steps lives in buffers.
+    """
+
+    folder: ClassVar[FolderKind] = "plain"
+    layouts: ClassVar[tuple[Layout, ...]] = ()
+    config: DataclassInstance
+    half_safe: ClassVar[bool] = True  # whether float16 inference stays finite and close to float32
+    multiple: int = 1  # input sides must be a multiple of this many pixels
+    radius: int | None = None  # how far, in input rows or columns, an output pixel sees; None: the whole image
+    progress: Tensor
+
+    def __init__(self, config: DataclassInstance) -> None:
+        super().__init__()
+        self.config = config
+        # through the stage, 0 to 1; the loop writes it
+        self.register_buffer("progress", torch.zeros(()), persistent=False)
+
+    @abstractmethod
+    def stages(self) -> list[Stage]:
+        """Return the training schedule; empty for a system that is not trained."""
+
+    @abstractmethod
+    def inference_modules(self) -> Mapping[str, nn.Module]:
+        """Return, by attribute name, the modules that the weight average follows and a model file holds."""
+
+    def for_inference(self) -> System:
+        """Return the system in the form that inference uses and a model file holds: itself, unless layers can be merged."""
+        return self
+
+
+@runtime_checkable
+class Upscaler(Protocol):
+    """Makes images larger by a whole factor."""
+
+    scale: int  # output side / input side
+    radius: int | None
+    multiple: int
+
+    def upscale(self, images: Tensor) -> Tensor:
+        """Return images (N, 3, scale H, scale W) for images (N, 3, H, W), RGB float32 in [0, 1], not clamped."""
+        ...
+
+
+@runtime_checkable
+class Translator(Protocol):
+    """Turns images of one domain into images of another."""
+
+    def translate(self, images: Tensor, target: Tensor | None) -> Tensor:
+        """Return images (N, 3, H, W) for images (N, 3, H, W), in [0, 1], and for targets (N, K) where there are several."""
+        ...
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Makes images from latent vectors."""
+
+    latent: tuple[int, ...]  # shape of one latent
+
+    def generate(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        """Return images (N, C, H, W) in [0, 1] for latents (N, *latent) and, where the system has classes, labels (N,)."""
+        ...
