@@ -1,0 +1,1 @@
+"""Words that papers use without redefining them: resampling, convolutions, normalisations, features."""
