@@ -1,0 +1,1 @@
+"""Super-resolution systems: one file per paper."""
