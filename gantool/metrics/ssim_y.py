@@ -1,0 +1,13 @@
+"""Structural similarity of the luma, as the super-resolution literature reports it."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from gantool.metrics.luma import luma
+from gantool.metrics.ssim import ssim
+
+
+def ssim_y(result: Tensor, reference: Tensor) -> float:
+    """Return the SSIM of the luma, unrounded, of images (N, 3|1, H, W) in 0 to 255, both sides at least 11 pixels."""
+    return ssim(luma(result), luma(reference))
