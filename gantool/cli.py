@@ -1,0 +1,289 @@
+"""The command line: parse, check, call one function. Nothing heavy is imported until a command runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from gantool import __version__, systems
+from gantool.errors import GantoolError, Stopped, UsageError, printable, say
+from gantool.metrics import METRICS
+from gantool.metrics.protocols import PROTOCOLS, recipe
+
+app = typer.Typer(
+    name="gantool",
+    help="Make pictures larger, translate them and generate them with GANs; train and compare the networks that do it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+models = typer.Typer(
+    help="What weights there are, and fetching, checking and converting them.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(models, name="models")
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Dtype = Annotated[str, typer.Option(help="Precision: auto, fp32, fp16 or bf16.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never ask the network; use what is bundled or cached.")]
+Registry = Annotated[
+    Path | None, typer.Option(help="A weights.toml of your own, added to the shipped one.", envvar="GANTOOL_WEIGHTS")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    """Make pictures larger, translate them and generate them with GANs; train and compare the networks that do it."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; every known fault ends in one line on standard error and its exit status."""
+    try:
+        app(prog_name="gantool")
+    except GantoolError as error:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        say(f"gantool: {error}")
+        if isinstance(error, Stopped):
+            os._exit(error.status)  # Python's own end would wait for threads that are amid a tile
+        sys.exit(error.status)
+    except KeyboardInterrupt:
+        say("gantool: stopped")
+        sys.exit(130)
+    except Exception as error:  # a fault of ours: the line says how to see where
+        if "--debug" in sys.argv:
+            raise
+        say(f"gantool: unexpected {type(error).__name__}: {printable(error)}: run again with --debug and report it")
+        sys.exit(1)
+
+
+@app.command()
+def train(
+    system: Annotated[str, typer.Argument(help=f"Which paper: {', '.join(systems.names())}.")],
+    data: Annotated[Path, typer.Argument(help="Folder of pictures to learn from, searched with its sub-folders.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for checkpoints, log, samples and model.safetensors.")],
+    val: Annotated[Path | None, typer.Option(help="Pictures to validate on at every save; the best model is kept.")] = None,
+    init: Annotated[str | None, typer.Option(help="Start from these weights: a name or a file.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A configuration file, as a run's config.toml.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value: change a field of the configuration.")] = None,
+    steps: Annotated[list[str] | None, typer.Option(help="Steps of the last stage, or STAGE=N.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Samples per step, over all processes together.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare samples; 0: in the loop.")] = 0,
+    save_every: Annotated[int | None, typer.Option(min=1, help="Steps between checkpoints.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Same seed, same weights.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in the run's folder.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and the expected time, then stop.")] = False,
+    device: Device = "auto",
+    dtype: Annotated[str | None, typer.Option(help="Precision of mixed-precision training: auto, fp32, fp16 or bf16.")] = None,
+    offline: Offline = False,
+    registry: Registry = None,
+    debug: Debug = False,
+) -> None:
+    """Train a system on a folder of pictures; `torchrun -m gantool train ...` uses several GPUs."""
+    from gantool import train as verb
+
+    verb.run(
+        verb.Options(
+            system, data, output, val, init, config, tuple(set_ or ()), resume, dry_run, tuple(steps or ()),
+            batch, seed, dtype, workers, save_every, device, offline, registry,
+        )
+    )  # fmt: skip
+
+
+@app.command()
+def evaluate(
+    results: Annotated[Path, typer.Argument(help="Folder of pictures to judge, or one picture.")],
+    references: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of the true pictures, or one. Pairs go by name: "
+            "a.png with a.png, a_x4.png, ax4.png, a_out.png, or a_MODEL.png where all results are of one model."
+        ),
+    ],
+    metric: Annotated[str, typer.Option(help=f"Comma-separated: {', '.join(METRICS)}.")] = "psnr-y,ssim-y",
+    scale: Annotated[
+        float | None,
+        typer.Option(
+            "-s",
+            "--scale",
+            help="What the results were enlarged by: references are cropped to a multiple of it, and a border as wide is "
+            "shaved, as for the literature's tables. Without it whole pictures are compared.",
+        ),
+    ] = None,
+    crop_border: Annotated[
+        str | None,
+        typer.Option(metavar="N|scale", help="Pixels shaved on each side first. Default: the scale where it is given, else 0."),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="Refuse what breaks a protocol's rules. " + "".join(f"{n}: {w}." for n, w in PROTOCOLS.items())),
+    ] = None,
+    recursive: Annotated[
+        bool, typer.Option("-r", "--recursive", help="Take sub-folders too; they have to be the same on both sides.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option(help="Write the numbers, unrounded, to this file.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the --csv file where it exists.")] = False,
+    json: Annotated[
+        bool,
+        typer.Option("--json", help='Print a JSON object a picture, then one with mean and recipe; infinity is "inf".'),
+    ] = False,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Refuse larger pictures, which may be traps that fill the memory.")
+    ] = 89_000_000,
+    debug: Debug = False,
+) -> None:
+    """Measure results against true pictures as the literature does; every number carries its recipe.
+
+    Pictures of different sizes and files without a partner are refused, and so are transparent pictures.
+    """
+    chosen = recipe(metric, protocol, scale, crop_border)
+    from gantool import evaluate as verb
+
+    verb.run(verb.Options(results, references, chosen, recursive, csv, overwrite, json, max_pixels))
+
+
+def _known_scale(model: str, registry: Path | None) -> int | None:
+    """Return a model's scale if it can be known without loading it."""
+    from gantool import weights
+
+    found = weights.find(model, registry)
+    return None if isinstance(found, Path) else found.scale
+
+
+@app.command()
+def upscale(
+    inputs: Annotated[list[str], typer.Argument(help="Pictures, folders or patterns such as '*.png'; - is standard input.")],
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", help="A file, a folder, or - for standard output. Default: STEM_x4.png beside it."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("-m", "--model", help="A name ('gantool models list'), org/repo[@revision][:file] on the Hub, or a file."),
+    ] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option("-s", "--scale", help="Any number above 0, such as 2.5. Default: the model's own; 4 where none is named."),
+    ] = None,
+    tile: Annotated[
+        str, typer.Option(metavar="auto|off|N", help="Side, in pixels, of the parts that are done one by one, to save memory.")
+    ] = "auto",
+    halo: Annotated[
+        int | None, typer.Option(min=0, help="Pixels that a part sees around it. Default: all that matter, so no seam shows.")
+    ] = None,
+    form: Annotated[
+        Literal["auto", "png", "jpeg"], typer.Option("--format", help="Of outputs; auto goes by a file's name, or is PNG.")
+    ] = "auto",
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG; from 90 on colours have full resolution.")] = 95,
+    name: Annotated[
+        str | None, typer.Option(metavar="PATTERN", help="Of outputs, without extension: {stem}, {suffix}, {scale}, {model}.")
+    ] = None,
+    recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Take sub-folders too, and mirror them.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave out pictures whose output exists.")] = False,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Refuse larger pictures, which may be traps that fill the memory.")
+    ] = 89_000_000,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    offline: Offline = False,
+    registry: Registry = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object for each picture instead of its output's name.")
+    ] = False,
+    report: Annotated[Path | None, typer.Option(help="Add the JSON objects to this file, each as soon as it is known.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Make pictures larger: PNG and JPEG, gray or colour, with transparency.
+
+    Prints the name of each picture that it wrote. The status is 0 if all went well, 1 if some pictures failed.
+    """
+    from gantool import scales, weights
+
+    if scale is not None:
+        scales.check(scale)
+    chosen = weights.choose(model, scale or scales.DEFAULT, registry)
+    if scale is not None:
+        scales.check(scale, _known_scale(chosen, registry), chosen)
+    if overwrite and skip_existing:
+        raise UsageError("--overwrite and --skip-existing exclude one another: give one")
+    from gantool import batch
+    from gantool import upscale as verb
+
+    status = verb.run(
+        verb.Options(
+            tuple(inputs), output, chosen, scale, tile, halo, device, dtype, form, quality, name, recursive,
+            "overwrite" if overwrite else "skip" if skip_existing else "refuse",
+            max_pixels, offline, registry, batch.Reporting(quiet, json, report, debug),
+        )
+    )  # fmt: skip
+    raise typer.Exit(status)
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON objects, one per line.")]
+OneModel = Annotated[str, typer.Argument(help="A name, or org/repo[@revision][:file] on the Hub.")]
+
+
+@models.command("list")
+def models_list(as_json: AsJson = False, registry: Registry = None, debug: Debug = False) -> None:
+    """List all models: name, system, scale, licence, size, and whether they are bundled, cached or not downloaded."""
+    from gantool import models as verb
+
+    verb.list_all(registry, as_json)
+
+
+@models.command("show")
+def models_show(
+    name: Annotated[str, typer.Argument(help="A name, a reference to the Hub, or a file.")],
+    as_json: AsJson = False,
+    registry: Registry = None,
+    debug: Debug = False,
+) -> None:
+    """Show all that is known of one model, with the facts in its file where that is at hand."""
+    from gantool import models as verb
+
+    verb.show(name, registry, as_json)
+
+
+@models.command("download")
+def models_download(name: OneModel, offline: Offline = False, registry: Registry = None, debug: Debug = False) -> None:
+    """Fetch a model from the Hub, check it, and print where it lies."""
+    from gantool import models as verb
+
+    verb.download(name, registry, offline)
+
+
+@models.command("verify")
+def models_verify(
+    name: Annotated[str | None, typer.Argument(help="One model; without it all that are bundled or cached.")] = None,
+    registry: Registry = None,
+    debug: Debug = False,
+) -> None:
+    """Hash files anew and compare with what they should be; the status is 3 if one differs."""
+    from gantool import models as verb
+
+    verb.verify(name, registry)
+
+
+@models.command("convert")
+def models_convert(
+    file: Annotated[Path, typer.Argument(help="A checkpoint: .pth, .pt, .ckpt, .bin or .safetensors, known by its content.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: the same name with .safetensors.")] = None,
+    system: Annotated[str | None, typer.Option(help="The checkpoint's system, where it cannot be recognised.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output where it exists.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Convert a checkpoint from elsewhere to a model file, without running any code in it, and report its keys."""
+    from gantool import models as verb
+
+    verb.convert(file, output, system, overwrite)
