@@ -67,6 +67,81 @@ def main() -> None:
 
 
 @app.command()
+def upscale(
+    inputs: Annotated[list[str], typer.Argument(help="Pictures, folders or patterns such as '*.png'; - is standard input.")],
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", help="A file, a folder, or - for standard output. Default: STEM_x4.png beside it."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("-m", "--model", help="A name ('gantool models list'), org/repo[@revision][:file] on the Hub, or a file."),
+    ] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option("-s", "--scale", help="Any number above 0, such as 2.5. Default: the model's own; 4 where none is named."),
+    ] = None,
+    tile: Annotated[
+        str, typer.Option(metavar="auto|off|N", help="Side, in pixels, of the parts that are done one by one, to save memory.")
+    ] = "auto",
+    halo: Annotated[
+        int | None, typer.Option(min=0, help="Pixels that a part sees around it. Default: all that matter, so no seam shows.")
+    ] = None,
+    form: Annotated[
+        Literal["auto", "png", "jpeg"], typer.Option("--format", help="Of outputs; auto goes by a file's name, or is PNG.")
+    ] = "auto",
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG; from 90 on colours have full resolution.")] = 95,
+    name: Annotated[
+        str | None, typer.Option(metavar="PATTERN", help="Of outputs, without extension: {stem}, {suffix}, {scale}, {model}.")
+    ] = None,
+    recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Take sub-folders too, and mirror them.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave out pictures whose output exists.")] = False,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Refuse larger pictures, which may be traps that fill the memory.")
+    ] = 89_000_000,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    offline: Offline = False,
+    registry: Registry = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object for each picture instead of its output's name.")
+    ] = False,
+    report: Annotated[Path | None, typer.Option(help="Add the JSON objects to this file, each as soon as it is known.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Make pictures larger: PNG and JPEG, gray or colour, with transparency.
+
+    Prints the name of each picture that it wrote. The status is 0 if all went well, 1 if some pictures failed.
+    """
+    from gantool import scales, weights
+
+    if scale is not None:
+        scales.check(scale)
+    chosen = weights.choose(model, scale or scales.DEFAULT, registry)
+    if scale is not None:
+        scales.check(scale, _known_scale(chosen, registry), chosen)
+    if overwrite and skip_existing:
+        raise UsageError("--overwrite and --skip-existing exclude one another: give one")
+    from gantool import batch
+    from gantool import upscale as verb
+
+    status = verb.run(
+        verb.Options(
+            tuple(inputs), output, chosen, scale, tile, halo, device, dtype, form, quality, name, recursive,
+            "overwrite" if overwrite else "skip" if skip_existing else "refuse",
+            max_pixels, offline, registry, batch.Reporting(quiet, json, report, debug),
+        )
+    )  # fmt: skip
+    raise typer.Exit(status)
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON objects, one per line.")]
+OneModel = Annotated[str, typer.Argument(help="A name, or org/repo[@revision][:file] on the Hub.")]
+
+
+@app.command()
 def train(
     system: Annotated[str, typer.Argument(help=f"Which paper: {', '.join(systems.names())}.")],
     data: Annotated[Path, typer.Argument(help="Folder of pictures to learn from, searched with its sub-folders.")],
@@ -157,81 +232,6 @@ def _known_scale(model: str, registry: Path | None) -> int | None:
 
     found = weights.find(model, registry)
     return None if isinstance(found, Path) else found.scale
-
-
-@app.command()
-def upscale(
-    inputs: Annotated[list[str], typer.Argument(help="Pictures, folders or patterns such as '*.png'; - is standard input.")],
-    output: Annotated[
-        str | None,
-        typer.Option("-o", "--output", help="A file, a folder, or - for standard output. Default: STEM_x4.png beside it."),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("-m", "--model", help="A name ('gantool models list'), org/repo[@revision][:file] on the Hub, or a file."),
-    ] = None,
-    scale: Annotated[
-        float | None,
-        typer.Option("-s", "--scale", help="Any number above 0, such as 2.5. Default: the model's own; 4 where none is named."),
-    ] = None,
-    tile: Annotated[
-        str, typer.Option(metavar="auto|off|N", help="Side, in pixels, of the parts that are done one by one, to save memory.")
-    ] = "auto",
-    halo: Annotated[
-        int | None, typer.Option(min=0, help="Pixels that a part sees around it. Default: all that matter, so no seam shows.")
-    ] = None,
-    form: Annotated[
-        Literal["auto", "png", "jpeg"], typer.Option("--format", help="Of outputs; auto goes by a file's name, or is PNG.")
-    ] = "auto",
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG; from 90 on colours have full resolution.")] = 95,
-    name: Annotated[
-        str | None, typer.Option(metavar="PATTERN", help="Of outputs, without extension: {stem}, {suffix}, {scale}, {model}.")
-    ] = None,
-    recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Take sub-folders too, and mirror them.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
-    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave out pictures whose output exists.")] = False,
-    max_pixels: Annotated[
-        int, typer.Option(min=1, help="Refuse larger pictures, which may be traps that fill the memory.")
-    ] = 89_000_000,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    offline: Offline = False,
-    registry: Registry = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON object for each picture instead of its output's name.")
-    ] = False,
-    report: Annotated[Path | None, typer.Option(help="Add the JSON objects to this file, each as soon as it is known.")] = None,
-    debug: Debug = False,
-) -> None:
-    """Make pictures larger: PNG and JPEG, gray or colour, with transparency.
-
-    Prints the name of each picture that it wrote. The status is 0 if all went well, 1 if some pictures failed.
-    """
-    from gantool import scales, weights
-
-    if scale is not None:
-        scales.check(scale)
-    chosen = weights.choose(model, scale or scales.DEFAULT, registry)
-    if scale is not None:
-        scales.check(scale, _known_scale(chosen, registry), chosen)
-    if overwrite and skip_existing:
-        raise UsageError("--overwrite and --skip-existing exclude one another: give one")
-    from gantool import batch
-    from gantool import upscale as verb
-
-    status = verb.run(
-        verb.Options(
-            tuple(inputs), output, chosen, scale, tile, halo, device, dtype, form, quality, name, recursive,
-            "overwrite" if overwrite else "skip" if skip_existing else "refuse",
-            max_pixels, offline, registry, batch.Reporting(quiet, json, report, debug),
-        )
-    )  # fmt: skip
-    raise typer.Exit(status)
-
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON objects, one per line.")]
-OneModel = Annotated[str, typer.Argument(help="A name, or org/repo[@revision][:file] on the Hub.")]
 
 
 @models.command("list")

@@ -142,8 +142,12 @@ class _Kept:
         return new if self.rows is None else Rows(_stack(self.rows.data, new.data), self.rows.start, new.stream)
 
     def keep(self, rows: Rows, start: int) -> None:
-        """Keep the rows from `start` on, as a copy, so that the others' memory is free."""
-        self.rows = Rows(rows.cut(start).clone(), start, rows.stream)
+        """Keep the rows from `start` on, as a copy, so that the others' memory is free; in the same place as far as possible."""
+        part = rows.cut(start)
+        if self.rows is not None and self.rows.data.shape == part.shape:
+            self.rows = Rows(self.rows.data.copy_(part), start, rows.stream)
+        else:
+            self.rows = Rows(part.clone(), start, rows.stream)
 
 
 def _stack(above: Tensor, below: Tensor) -> Tensor:

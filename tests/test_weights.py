@@ -517,8 +517,8 @@ def test_weights_that_do_not_fit_are_refused_with_what_differs(
     [
         ({"scale": 3}, "expects"),
         ({"channels": 10**6}, "far larger"),
-        ({"channels": -1}, "span"),
-        ({"channels": 0}, "span"),
+        ({"channels": -1}, "channels = -1: it must be a whole number, 1 or more"),
+        ({"channels": 0}, "channels = 0: it must be a whole number, 1 or more"),
         ({"channels": 4.5}, "channels"),
         ({"channels": True}, "channels"),
         ({"channels": "4"}, "channels"),
