@@ -18,7 +18,8 @@ from typing import IO, TypeAlias
 
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from gantool.errors import GantoolError, InputError, RunError, Stopped, UsageError, console, printable, say
+from gantool.devices import is_out_of_memory
+from gantool.errors import GantoolError, InputError, OutOfMemory, RunError, Stopped, UsageError, console, printable, say
 from gantool.files import clear_stale
 from gantool.outputs import Item, check_writable
 
@@ -101,6 +102,8 @@ def _work(item: Item, work: Work, advance: Advance, debug: bool) -> Facts:
     except Exception as error:  # a fault of ours with one picture must not cost the others
         if debug:
             traceback.print_exc()
+        if is_out_of_memory(error):
+            raise OutOfMemory(f"{name(item.source)}: there is not enough memory for it: free some, or crop it") from error
         what = f"{type(error).__name__}: {printable(error)}"
         raise InputError(f"{name(item.source)} failed unexpectedly ({what}): --debug shows where") from error
 

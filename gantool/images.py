@@ -117,7 +117,7 @@ def decode(file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
         with warnings.catch_warnings():  # about damaged EXIF, which is left aside, and about sizes, which are checked here
             warnings.simplefilter("ignore")
             return _decode(file, head, name, max_pixels)
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except Exception as error:  # there is hardly an exception that a damaged file cannot raise inside a decoder
         raise InputError(f"{name} is damaged or cut short: {printable(error) or type(error).__name__}") from error

@@ -129,6 +129,8 @@ def plan(sources: Sequence[Source], naming: Naming, existing: Existing) -> list[
         return _settle_existing(_plan_streams(sources, naming), existing)
     root = output_folder(sources, naming.output)
     files = [(s.path, s.folder) for s in sources if s.path is not None and not _is_earlier_output(s.path, s.folder, root)]
+    if naming.pattern is not None and naming.output is not None and root is None:
+        raise UsageError(f"-o {printable(naming.output)} already names the output: leave --name out, or name a folder")
     if not files:
         raise UsageError(f"no images found outside of the output folder {printable(root)}")
     items = [Item(path, _target(path, folder, root, naming)) for path, folder in files]

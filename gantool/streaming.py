@@ -7,7 +7,7 @@ told: its layers are given `Rows` in place of tensors. Layers that look farther 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar, cast
 
 import torch
@@ -86,7 +86,7 @@ class Rows:
 
 
 class Stream:
-    """One passage over neighbouring bands, from the top down.
+    """One passage over neighbouring bands, from the top down: `push` each, then `finish` if the picture ends there.
 
     Args:
         network: from (1, C, h, w) to (1, C, scale h, scale w).
@@ -97,14 +97,10 @@ class Stream:
         self._network, self._start = network, start
         self._memory: list[object] = []  # of each layer in turn
         self._turn = 0
-        self.ends = False
+        self._allowance = 0  # rows that layers may still add below the picture in this passage
 
-    def push(self, band: Tensor, ends: bool) -> tuple[int, Tensor]:
+    def push(self, band: Tensor) -> tuple[int, Tensor]:
         """Take the next rows (1, C, rows, W), and give those of the result that are ready.
-
-        Args:
-            band: follows the rows of the last call.
-            ends: whether the picture ends with it.
 
         Returns:
             the number of the first row in the result, and rows (1, C, any, scale W).
@@ -112,7 +108,7 @@ class Stream:
         Raises:
             Unstreamable: the network has an unknown layer.
         """
-        self._turn, self.ends = 0, ends
+        self._turn = 0
         rows = Rows(band, self._start, self)
         self._start = rows.stop
         try:
@@ -122,6 +118,27 @@ class Stream:
         if isinstance(result, Tensor):
             raise Unstreamable("the result does not come from the image")
         return result.start, result.data
+
+    def finish(self, nothing: Tensor, rows: int) -> Iterator[tuple[int, Tensor]]:
+        """Give the rest of the result, as `push` does, when all rows of the picture have been pushed.
+
+        Each layer still keeps rows back. Would all give them at once, the last layers would need memory for all; so they give
+        them up a few at a time, the first layers first.
+
+        Args:
+            nothing: (1, C, 0, W).
+            rows: how many at a time.
+        """
+        while self._allowance < rows:  # something was given up in the last passage
+            self._allowance = rows
+            yield self.push(nothing)
+
+    def may_end(self, reach: int) -> bool:
+        """Return whether a layer may now add the `reach` rows below the picture; those before it have done so."""
+        if self._allowance <= 0:
+            return False
+        self._allowance -= reach
+        return True
 
     def recall(self, initial: State) -> State:
         """Return what the layer whose turn it is keeps; layers come in the same order at every band."""
@@ -136,13 +153,14 @@ class _Kept:
 
     def __init__(self) -> None:
         self.rows: Rows | None = None
+        self.ended = False  # nothing will follow
 
     def extended(self, new: Rows) -> Rows:
         """Return what was kept and the rows that follow it."""
         return new if self.rows is None else Rows(_stack(self.rows.data, new.data), self.rows.start, new.stream)
 
     def keep(self, rows: Rows, start: int) -> None:
-        """Keep the rows from `start` on, as a copy, so that the others' memory is free; in the same place as far as possible."""
+        """Keep the rows from `start` on: as a copy, to free the others' memory, and if possible in the same place."""
         part = rows.cut(start)
         if self.rows is not None and self.rows.data.shape == part.shape:
             self.rows = Rows(self.rows.data.copy_(part), start, rows.stream)
@@ -224,8 +242,9 @@ def _conv2d(
     if kept.rows is None and rows.start == 0:
         rows = Rows(_stack(_zeros(rows, reach), rows.data), -reach, rows.stream)
     rows = kept.extended(rows)
-    if rows.stream.ends:
+    if reach and not kept.ended and rows.stream.may_end(reach):
         rows = Rows(_stack(rows.data, _zeros(rows, reach)), rows.start, rows.stream)
+        kept.ended = True
     kept.keep(rows, max(rows.start, rows.stop - 2 * reach))
     if rows.data.shape[2] < height:
         return Rows(rows.data.new_empty(1, weight.shape[0], 0, rows.data.shape[3]), rows.start + reach, rows.stream)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, isqrt
@@ -19,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from gantool.devices import tile_memory, usable_cores
-from gantool.errors import InputError, OutOfMemory, Stopped
+from gantool.devices import is_out_of_memory, tile_memory, usable_cores
+from gantool.errors import InputError, OutOfMemory, Stopped, say
 from gantool.streaming import Network, Stream, Unstreamable
 
 CPU = torch.device("cpu")
@@ -119,8 +120,9 @@ def run(
     if device.type == "cpu" and len(tiles) > 1 and usable_cores() > 1:
         _run_on_threads(work, tiles)
     else:
-        for each in tiles:
-            work.do(each)
+        with _one_thread() if height * width <= _SMALL else nullcontext():
+            for each in tiles:
+                work.do(each)
     return work.result[:, : scale * height, : scale * width]
 
 
@@ -169,7 +171,8 @@ class _Work:
             side = min(1024, isqrt(pixels)) - 2 * self.halo
             return (max(32, self.halo, side),) * 2
         room = max(4 * self.halo, 64)  # fewer rows a tile would be mostly halo
-        columns = min(width, max(room, pixels // _BAND[0] - 2 * self.halo))
+        # twice the memory before columns are cut, as their halo is computed twice
+        columns = min(width, max(room, 2 * pixels // _BAND[0] - 2 * self.halo))
         self.band = min(_BAND[1], max(_BAND[0], pixels // columns))
         cores = usable_cores()
         # as many tiles as cores, or some times as many on a large picture, so that no core waits long for the last
@@ -183,10 +186,12 @@ class _Work:
                 self._compute(tile)
                 return
             except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 if max(sides) <= max(16, 2 * self.multiple):
                     raise OutOfMemory("not enough memory even for small tiles: free some, or use another device") from error
+            if self.limit >= max(self.image.shape[1:]):  # told once
+                say(f"not enough memory for {sides[1]}x{sides[0]} pixels at once: going on with fewer")
             self.limit = min(self.limit, max(sides) // 2)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -210,10 +215,11 @@ class _Work:
         yield self.scale * tile.rows.start, values
 
     def _bands(self, tile: Tile) -> Iterator[tuple[int, Tensor]]:
-        stream = Stream(self.network, tile.rows.start)
-        for start in range(tile.rows.start, tile.rows.stop, self.band):
-            stop = min(start + self.band, tile.rows.stop)
-            yield stream.push(self._input(start, stop, tile.columns), ends=stop == self.image.shape[1])
+        stream, bottom = Stream(self.network, tile.rows.start), tile.rows.stop
+        for start in range(tile.rows.start, bottom, self.band):
+            yield stream.push(self._input(start, min(start + self.band, bottom), tile.columns))
+        if bottom == self.image.shape[1]:
+            yield from stream.finish(self._input(bottom, bottom, tile.columns), self.band)
 
     def _input(self, start: int, stop: int, columns: Span) -> Tensor:
         pixels = self.image[None, :, start:stop, columns.start : columns.stop].to(self.device)
@@ -233,24 +239,29 @@ class _Work:
         self.notify((bottom - top) * (right - left) // s**2)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    text = str(error)
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in text or "not enough memory" in text
-
-
 def _run_on_threads(work: _Work, tiles: list[Tile]) -> None:
-    """Spread tiles over the cores, one thread each: threads inside an operation would wait for one another at each layer."""
-    threads = torch.get_num_threads()
+    """Spread tiles over the cores, one thread each."""
     pool = ThreadPoolExecutor(usable_cores(), initializer=lambda: torch.set_num_threads(1))
     wait = True
     try:
-        for future in as_completed([pool.submit(work.do, tile) for tile in tiles]):
-            future.result()
+        with _one_thread():
+            for future in as_completed([pool.submit(work.do, tile) for tile in tiles]):
+                future.result()
     except Stopped:
         wait = False  # the process is about to end and does not wait for tiles
         raise
     finally:
         pool.shutdown(wait=wait, cancel_futures=True)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let operations use one thread: several wait for one another at each layer, at full power."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
         torch.set_num_threads(threads)
 
 
@@ -267,7 +278,7 @@ def study(network: Network, channels: int, scale: int, multiple: int, device: to
     """Find a network's nature by a trial on a small image."""
     side = ceil(32 / multiple) * multiple
     image = torch.rand(1, channels, side, side, generator=torch.Generator().manual_seed(0)).to(device, dtype)
-    with torch.inference_mode():
+    with torch.inference_mode(), _one_thread():
         with _Meter() as meter:
             expected = network(image.contiguous(memory_format=torch.channels_last))
         reach = _reach(network, image, expected) if device.type == "cpu" and dtype == torch.float32 else None
@@ -278,8 +289,9 @@ def _reach(network: Network, image: Tensor, expected: Tensor) -> int | None:
     """Return a network's radius if it gives in bands what it gives for the whole image."""
     stream, side = Stream(network), image.shape[2]
     try:
-        parts = [stream.push(image[:, :, start : start + 5], start + 5 >= side)[1] for start in range(0, side, 5)]
-        first, _ = Stream(network, 1).push(image[:, :, 1:5], False)
+        parts = [stream.push(image[:, :, start : start + 5])[1] for start in range(0, side, 5)]
+        parts += [rows for _, rows in stream.finish(image[:, :, side:], 5)]
+        first, _ = Stream(network, 1).push(image[:, :, 1:5])
     except Unstreamable:
         return None
     result = torch.cat(parts, 2)

@@ -60,40 +60,75 @@ def run(options: Options) -> int:
     sources = outputs.expand(options.inputs, options.recursive)
     root = outputs.output_folder(sources, options.output)
     form = _format(options, single=root is None)
-    if options.output not in (None, "-"):
-        outputs.check_writable(root or Path(str(options.output)).parent)
-    model = weights.load(
-        weights.choose(options.model, options.scale or scales.DEFAULT, options.registry),
-        offline=options.offline,
-        registry=options.registry,
-    )
-    system = upscaler(model)
-    scale = options.scale or float(system.scale)
-    scales.check(scale, system.scale, model.name)
+    if options.output is not None and options.output != "-":
+        outputs.check_writable(root or Path(options.output).parent)
     device = devices.choose_device(options.device)
-    dtype = devices.choose_dtype(options.dtype, device)
-    fields = {"scale": f"{scale:g}", "model": model.name}
-    naming = Naming(options.output, "{stem}_x{scale}", options.name, fields, ".png" if form == "png" else ".jpg")
-    items = outputs.plan(sources, naming, options.existing)
+    model = _load(options)
+    job = _Job(options, model, _scale(options, model), form, tile, device, devices.choose_dtype(options.dtype, device))
+    items = outputs.plan(sources, job.naming(), options.existing)
     if items[0].target is None and options.reporting.as_json:
         raise UsageError("--json and the picture would both go to standard output: use --report, or name a file with -o")
     devices.keep_freed_memory()
+    return batch.run(items, job.work, options.reporting)
 
-    def work(item: Item, advance: batch.Advance) -> batch.Facts:
-        picture = _read(item, options.max_pixels)
-        height, width = picture.color.shape[1:]
+
+def _load(options: Options) -> Model:
+    name = weights.choose(options.model, options.scale or scales.DEFAULT, options.registry)
+    return weights.load(name, offline=options.offline, registry=options.registry)
+
+
+def _scale(options: Options, model: Model) -> float:
+    own = upscaler(model).scale
+    scale = float(own) if options.scale is None else options.scale
+    scales.check(scale, own, model.name)
+    return scale
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is done to each picture."""
+
+    options: Options
+    model: Model
+    scale: float
+    form: Format
+    tile: Tile
+    device: torch.device
+    dtype: torch.dtype
+
+    def naming(self) -> Naming:
+        """Return how outputs are called."""
+        fields = {"scale": f"{self.scale:g}", "model": self.model.name}
+        extension = ".png" if self.form == "png" else ".jpg"
+        return Naming(self.options.output, "{stem}_x{scale}", self.options.name, fields, extension)
+
+    def work(self, item: Item, advance: batch.Advance) -> batch.Facts:
+        """Make one picture larger, from file to file."""
+        picture = _read(item, self.options.max_pixels)
         try:
-            images.check_fits(form, max(output_size(height, scale), output_size(width, scale)), picture.alpha is not None)
-            result = upscale(picture, model, scale, tile=tile, halo=options.halo, device=device, dtype=dtype, advance=advance)
+            result = self._enlarge(picture, advance)
         except InputError as error:
             raise type(error)(f"{batch.name(item.source)}: {error}") from error
         if item.target is None:
-            batch.emit_bytes(images.encode(result, form, options.quality))
+            batch.emit_bytes(images.encode(result, self.form, self.options.quality))
         else:
-            images.write(item.target, result, form, options.quality)
-        return {"model": model.name, "scale": scale, "width": result.color.shape[2], "height": result.color.shape[1]}
+            images.write(item.target, result, self.form, self.options.quality)
+        _, height, width = result.color.shape
+        return {"model": self.model.name, "scale": self.scale, "width": width, "height": height}
 
-    return batch.run(items, work, options.reporting)
+    def _enlarge(self, picture: Picture, advance: batch.Advance) -> Picture:
+        side = output_size(max(picture.color.shape[1:]), self.scale)
+        images.check_fits(self.form, side, picture.alpha is not None)
+        return upscale(
+            picture,
+            self.model,
+            self.scale,
+            tile=self.tile,
+            halo=self.options.halo,
+            device=self.device,
+            dtype=self.dtype,
+            advance=advance,
+        )
 
 
 def parse_tile(text: str) -> Tile:

@@ -66,6 +66,8 @@ def test_a_pattern_names_outputs(tmp_path: Path) -> None:
     for wrong in ("../{stem}", "..", "a/b"):
         with pytest.raises(UsageError, match="no plain file name"):
             targets(tmp_path, ["in/a.png"], pattern=wrong)
+    with pytest.raises(UsageError, match=r"out\.png already names the output: leave --name out"):
+        targets(tmp_path, ["in/a.png"], "out.png", pattern="{stem}")
 
 
 def test_patterns_of_inputs_are_expanded_but_files_of_such_names_come_first(tmp_path: Path) -> None:
@@ -208,7 +210,8 @@ def test_the_status_says_what_went_wrong(tmp_path: Path) -> None:
     items = items_of(tmp_path, "a.png", "b.png")
     assert batch.run(items, copy, Reporting()) == 0
     assert batch.run(items, failing(InputError("no")), Reporting()) == 1
-    assert batch.run(items, failing(OutOfMemory("no")), Reporting()) == 4  # nothing could be done
+    for error in (OutOfMemory("no"), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
+        assert batch.run(items, failing(error), Reporting()) == 4  # nothing could be done
     one_skipped = [Item(tmp_path / "a.png", tmp_path / "x.png", skip=True), items[1]]
     assert batch.run(one_skipped, failing(OutOfMemory("no")), Reporting()) == 1
 

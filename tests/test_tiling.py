@@ -103,9 +103,9 @@ def test_a_larger_picture_goes_in_bands_over_threads_and_equals_the_whole(monkey
     bands: list[tuple[int, str]] = []
     original = Stream.push
 
-    def push(stream: Stream, band: Tensor, ends: bool) -> tuple[int, Tensor]:
+    def push(stream: Stream, band: Tensor) -> tuple[int, Tensor]:
         bands.append((band.shape[2], threading.current_thread().name))
-        return original(stream, band, ends)
+        return original(stream, band)
 
     monkeypatch.setattr(Stream, "push", push)
     for name in ("span", "edsr", "srresnet"):
@@ -140,7 +140,7 @@ def test_the_radius_that_a_system_states_is_that_of_its_layers(name: str) -> Non
 ])  # fmt: skip
 def test_layers_that_bands_cannot_do_are_found(layer: nn.Module) -> None:
     with pytest.raises(Unstreamable):
-        Stream(layer.train()).push(torch.rand(1, 3, 8, 8), True)
+        Stream(layer.train()).push(torch.rand(1, 3, 8, 8))
 
 
 def test_layers_that_work_in_place_do_so_in_bands_too() -> None:
@@ -156,7 +156,8 @@ def test_layers_that_work_in_place_do_so_in_bands_too() -> None:
     image = torch.rand(1, 3, 40, 9)
     stream = Stream(network)
     with torch.inference_mode():
-        parts = [stream.push(image[:, :, row : row + 7], row + 7 >= 40)[1] for row in range(0, 40, 7)]
+        parts = [stream.push(image[:, :, row : row + 7])[1] for row in range(0, 40, 7)]
+        parts += [rows for _, rows in stream.finish(image[:, :, 40:], 7)]
         torch.testing.assert_close(torch.cat(parts, 2), network(image))
 
 
@@ -229,11 +230,12 @@ class Tight:
     torch.OutOfMemoryError("CUDA out of memory"), MemoryError(),
     RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"),
 ])  # fmt: skip
-def test_a_tile_without_memory_is_done_again_in_smaller_ones(error: Exception) -> None:
+def test_a_tile_without_memory_is_done_again_in_smaller_ones(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     system, image = SYSTEMS["bicubic"](), picture(90, 130)
     network = Tight(system, 40 * 40, error)
     result = tiling.run(network, image, scale=3, radius=2, tile=60)
     assert network.failures > 0
+    assert capsys.readouterr().err == "not enough memory for 43x44 pixels at once: going on with fewer\n"
     assert_equal(result, whole(system, image))
 
 
