@@ -16,7 +16,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from gantool import __version__, systems
+from gantool import __version__, scales, systems
 from gantool.entries import FILE, LARGEST_SCALE, REPO, Entry, entries
 from gantool.errors import GantoolError, WeightsError, printable, say, unknown
 
@@ -28,7 +28,7 @@ State: TypeAlias = Literal["bundled", "cached", "not downloaded", "no file neede
 
 BUNDLED = Path(__file__).parent / "bundled"
 FAMILY = "span"  # what is used when no model is named
-DEFAULT_SCALE = 2  # of a family that is loaded without a wanted scale
+DEFAULT_SCALE = int(scales.DEFAULT)  # of a family that is loaded without a wanted scale
 SUFFIXES = frozenset({".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar"})  # by which a missing file is told from a name
 
 _REFERENCE = re.compile(rf"({REPO.pattern})(?:@({FILE.pattern}))?(?::({FILE.pattern}))?")  # to a file of the Hub
@@ -72,7 +72,7 @@ def _family(name: str, known: Mapping[str, Entry]) -> dict[int, str]:
 def find(reference: str, registry: Path | None = None) -> Entry | Path:
     """Return what a reference stands for: an entry (also one for a file of the Hub that has no name), or a local file.
 
-    A family stands for its member of scale 2, or else its smallest; `bicubic-x3` is the weightless `bicubic` of scale 3.
+    A family stands for its member of scale 4, or else its smallest; `bicubic-x3` is the weightless `bicubic` of scale 3.
 
     Raises:
         UsageError: it stands for nothing; near names are in the message.

@@ -265,7 +265,7 @@ def test_weightless_entries_upscale_by_any_whole_scale() -> None:
             model = weights.load(f"{name}-x{scale}")
             assert model.system.upscale(picture).shape == (1, 3, 5 * scale, 4 * scale)  # type: ignore[operator]
             assert (model.header["scale"], model.sha256) == (scale, "")
-    assert weights.load("bicubic").header["scale"] == 2
+    assert weights.load("bicubic").header["scale"] == 4
 
 
 def test_an_entry_without_a_file_cannot_stand_for_a_network(home: Path) -> None:
