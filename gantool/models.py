@@ -126,17 +126,22 @@ def verify(reference: str | None, registry: Path | None) -> None:
     wrong = 0
     for entry in chosen:
         path = _at_hand(entry)
-        if path is None and not reference and not entry.bundled:
+        if path is None and entry.bundled is None:
+            if reference:
+                raise WeightsError(f"{entry.name} is not here: fetch it with `gantool models download {entry.name}`")
             continue
-        if path is None:
-            raise WeightsError(f"{entry.name} is not here: fetch it with `gantool models download {entry.name}`")
-        expected, found = _expected(entry), cache.digest(path)
-        wrong += found != expected
-        _print(
-            [f"{entry.name}  {'ok' if found == expected else f'WRONG: sha256 {found}, expected {expected}'}  {printable(path)}"]
-        )
+        verdict = _verdict(entry, path)
+        wrong += verdict != "ok"
+        _print([f"{entry.name}  {verdict}  {printable(path or entry.bundled)}"])
     if wrong:
-        raise WeightsError(f"{wrong} of the files are not what they should be: delete them and fetch them again")
+        raise WeightsError(f"{wrong} of the files are not what they should be: fetch them, or install gantool, again")
+
+
+def _verdict(entry: Entry, path: Path | None) -> str:
+    if path is None:
+        return "MISSING"
+    expected, found = _expected(entry), cache.digest(path)
+    return "ok" if found == expected else f"WRONG: sha256 {found}, expected {expected}"
 
 
 def _expected(entry: Entry) -> str:
