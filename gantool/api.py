@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from gantool import images, weights
 from gantool import upscale as upscale_verb
-from gantool import weights
-from gantool.images import Picture, read, write
+from gantool.images import Picture
 
 __all__ = ["Model", "Picture", "load", "read", "write"]
 
@@ -50,3 +50,22 @@ def load(reference: str, *, offline: bool = False, registry: Path | None = None)
         WeightsError: the weights cannot be had, are damaged, unsafe, or fit no system.
     """
     return Model(weights.load(reference, offline=offline, registry=registry))
+
+
+def read(path: str | Path) -> Picture:
+    """Return a PNG or JPEG picture.
+
+    Raises:
+        InputError: it cannot be read, is damaged, or of a kind that is not supported.
+    """
+    return images.read(Path(path))
+
+
+def write(path: str | Path, picture: Picture) -> None:
+    """Write a picture, as PNG or JPEG by the name's extension; the file appears whole or not at all.
+
+    Raises:
+        InputError: it cannot be written, or is transparent and to be JPEG.
+        RunError: the disk is full.
+    """
+    images.write(Path(path), picture)

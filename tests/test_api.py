@@ -12,15 +12,17 @@ import torch
 import gantool
 from gantool import __version__
 from gantool.errors import UsageError
+from gantool.layers.resampling import imresize
+from gantool.metrics import measure
 
 PHOTO = Path(__file__).parent / "data" / "parrots.png"
 
 
 def test_a_picture_is_read_upscaled_and_written(tmp_path: Path) -> None:
-    small = gantool.read(PHOTO)
+    small = gantool.read(str(PHOTO))
     before = small.color.clone()
     large = gantool.load("bicubic-x3").upscale(small)
-    gantool.write(tmp_path / "large.png", large)
+    gantool.write(str(tmp_path / "large.png"), large)
     assert gantool.read(tmp_path / "large.png").color.shape == (3, 3 * 128, 3 * 192)
     assert torch.equal(small.color, before)
 
@@ -47,3 +49,13 @@ def test_importing_gantool_is_light() -> None:
 def test_the_version_is_printed() -> None:
     done = subprocess.run([sys.executable, "-m", "gantool", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == __version__
+
+
+def test_the_bundled_network_beats_bicubic_on_the_readme_photo_by_far() -> None:
+    small = gantool.read(PHOTO)
+    low = imresize(small.color[None], 1 / 4)[0]
+    scores = {}
+    for name in ("bicubic-x4", "span-x4"):
+        result = gantool.load(name).upscale(gantool.Picture(low)).color
+        scores[name] = measure(result, small.color, ["psnr-y"], border=4)["psnr-y"]
+    assert scores["span-x4"] > scores["bicubic-x4"] + 1
