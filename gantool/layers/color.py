@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-WEIGHTS = (65.481 / 255, 128.553 / 255, 24.966 / 255)
+WEIGHTS = (65.481, 128.553, 24.966)  # of red, green, blue in [0, 1]; together 219, the width of the range
 BLACK = 16 / 255
 
 
 def luma(images: Tensor) -> Tensor:
     """Return Y, (N, 1, H, W) in [16/255, 235/255], of RGB images (N, 3, H, W) in [0, 1]."""
-    return (images * images.new_tensor(WEIGHTS).view(1, 3, 1, 1)).sum(1, keepdim=True) + BLACK
+    return (images * (images.new_tensor(WEIGHTS) / 255).view(1, 3, 1, 1)).sum(1, keepdim=True) + BLACK
 
 
 def replace_luma(images: Tensor, new: Tensor) -> Tensor:
@@ -28,4 +28,4 @@ def replace_luma(images: Tensor, new: Tensor) -> Tensor:
     Returns:
         (N, 3, H, W), not clamped.
     """
-    return images + (new - luma(images)) / sum(WEIGHTS)
+    return images + (new - luma(images)) / (sum(WEIGHTS) / 255)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-WEIGHTS = (65.481, 128.553, 24.966)  # of red, green, blue in [0, 1]; together 219, the width of the range
+from gantool.layers.color import WEIGHTS
 
 
 def luma(images: Tensor) -> Tensor:
