@@ -14,18 +14,19 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import IO, TypeAlias
+from typing import BinaryIO, Literal, TypeAlias
 
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from gantool.devices import is_out_of_memory
 from gantool.errors import GantoolError, InputError, OutOfMemory, RunError, Stopped, UsageError, console, printable, say
-from gantool.files import clear_stale
-from gantool.outputs import Item, check_writable
+from gantool.files import check_place, claim, clear_stale, write_error
+from gantool.machine import is_out_of_memory
+from gantool.outputs import Item, check_writable, identity
 
 Facts: TypeAlias = Mapping[str, str | int | float | None]
 Advance: TypeAlias = Callable[[float], None]  # gets the share of an item that each step has done
 Work: TypeAlias = Callable[[Item, Advance], Facts]
+State: TypeAlias = Literal["ok", "skipped", "error"]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if sys.platform != "win32" else []))
 
 
@@ -46,54 +47,94 @@ class Reporting:
     debug: bool = False
 
 
-def run(items: Sequence[Item], work: Work, reporting: Reporting) -> int:
+def run(items: Sequence[Item], work: Work, reporting: Reporting, fail_fast: bool = False) -> int:
     """Do the work for each item, whatever happens to the others, and return the exit status.
 
+    An output that other processes may be making too, as existing ones are skipped, is claimed first. What another one has
+    claimed comes last: it is waited for, and done here if it is then not there, so the end finds every output in its place.
+
     Args:
-        items: from `outputs.plan`.
+        items: from `outputs.plan`; none for an empty shard.
         work: makes one item's output; returns facts for its report. GantoolError is that item's failure, but for RunError,
             which ends the run.
         reporting: what is told.
+        fail_fast: end with the first item that fails.
 
     Returns:
-        0 if all is well; 1 if some items failed; if all did, the status of their errors.
+        0 if all is well; 1 if some items failed; if all did that were tried, the status of their errors.
 
     Raises:
         Stopped: a signal came; what was finished is in place.
         RunError: the run cannot go on.
     """
+    if not items and not reporting.quiet:
+        say("nothing to do: there are fewer pictures than shards, and this one has none")
     for folder in {item.target.parent for item in items if item.target}:
         clear_stale(folder)
     with ExitStack() as stack:
         record = _Record(len(items), reporting, _open_report(stack, reporting.file, items))
         stack.enter_context(_signals(record))
-        show = stack.enter_context(_progress(len(items), reporting))
+        show = stack.enter_context(_progress(record))
         try:
-            for item in items:
-                _do(item, work, record, show(item))
-        finally:
-            if not reporting.quiet and len(items) > 1:
-                say(record.summary())
+            _do_all(items, work, record, show, fail_fast)
+        except RunError:
+            record.sum_up()
+            raise
+        record.sum_up()
     return record.status()
 
 
-def _do(item: Item, work: Work, record: _Record, advance: Advance) -> None:
+def _do_all(items: Sequence[Item], work: Work, record: _Record, show: Callable[[Item], Advance], fail_fast: bool) -> None:
+    elsewhere: list[Item] = []
+    for turns, wait in ((items, False), (elsewhere, True)):
+        for item in turns:
+            if not _do(item, work, record, show(item), wait):
+                elsewhere.append(item)
+            if fail_fast and record.statuses:
+                return
+
+
+def _do(item: Item, work: Work, record: _Record, advance: Advance, wait: bool) -> bool:
+    """Do one item and record it; return False, and record nothing, if another process is doing it."""
     start = time.monotonic()
     try:
-        facts = {} if item.skip else _work(item, work, advance, record.reporting.debug)
-    except (Stopped, RunError) as error:
-        record.add(item, start, error=error)
-        raise
+        with _claimed(item, wait) as claimed:
+            if not claimed:
+                return False
+            done = item.is_done()
+            facts = {} if done else _work(item, work, advance, record.reporting.debug)
     except GantoolError as error:
-        record.add(item, start, error=error)
+        record.add(item, start, "error", error=error)
+        if isinstance(error, RunError):
+            raise
+    except Stopped as stopped:
+        record.add(item, start, "error", error=stopped)
+        raise
     else:
-        record.add(item, start, facts)
+        record.add(item, start, "skipped" if done else "ok", facts)
+    return True
+
+
+@contextmanager
+def _claimed(item: Item, wait: bool) -> Iterator[bool]:
+    """Make an item's output possible and yield whether it is this process's to make."""
+    if item.target is None or item.is_done():
+        yield True
+        return
+    _make_folder(item.target.parent)
+    check_place(item.target)
+    if item.existing == "refuse" and os.path.lexists(item.target):
+        what = f"{printable(item.target)} has come to exist during the run"
+        raise InputError(f"{what}: use --overwrite or --skip-existing")
+    if item.existing != "skip":
+        yield True
+        return
+    with claim(item.target, wait) as claimed:
+        yield claimed
 
 
 def _work(item: Item, work: Work, advance: Advance, debug: bool) -> Facts:
     try:
-        if item.target is not None:
-            _make_folder(item.target.parent)
         return work(item, advance)
     except GantoolError:
         if debug:
@@ -109,11 +150,27 @@ def _work(item: Item, work: Work, advance: Advance, debug: bool) -> Facts:
 
 
 def _make_folder(folder: Path) -> None:
+    check_writable(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{printable(folder)} cannot be made: {error.strerror}") from error
-    check_writable(folder)
+        raise write_error(folder, error) from error
+
+
+def peak_memory() -> int:
+    """Return the most bytes of main memory that this process has had at a time; 0 where the system does not tell.
+
+    Of two sources the first is the better, where it is: the second begins with what the parent had when it started us.
+    """
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def name(path: Path | None) -> str:
@@ -127,27 +184,27 @@ class _Record:
 
     total: int
     reporting: Reporting
-    file: IO[str] | None
+    file: BinaryIO | None
     done: int = 0
     skipped: int = 0
     statuses: list[int] = field(default_factory=list)  # of errors
 
-    def add(self, item: Item, start: float, facts: Facts | None = None, error: GantoolError | None = None) -> None:
-        state = "error" if error else "skipped" if item.skip else "ok"
+    def add(
+        self, item: Item, start: float, state: State, facts: Facts | None = None, error: GantoolError | Stopped | None = None
+    ) -> None:
         if error:
             self.statuses.append(error.status)
             if not isinstance(error, (Stopped, RunError)):  # those end the run, and are printed there
                 say(f"gantool: {error}")
         else:
-            self.skipped += item.skip
-            self.done += not item.skip
+            self.skipped += state == "skipped"
+            self.done += state == "ok"
         self._tell(item, state, {**_line(item, state, error, time.monotonic() - start), **(facts or {})})
 
-    def _tell(self, item: Item, state: str, line: Facts) -> None:
+    def _tell(self, item: Item, state: State, line: Facts) -> None:
         text = json.dumps(line)
-        if self.file is not None:
-            self.file.write(text + "\n")
-            self.file.flush()
+        if self.file is not None and self.reporting.file is not None:
+            _append(self.file, text.encode("ascii") + b"\n", self.reporting.file)
         if self.reporting.as_json:
             emit(text)
         elif state == "ok" and item.target is not None and not self.reporting.quiet:
@@ -159,33 +216,49 @@ class _Record:
         parts += [f"{len(self.statuses)} failed"] if self.statuses else []
         return ", ".join(parts)
 
+    def sum_up(self) -> None:
+        if not self.reporting.quiet and self.total > 1:
+            rest = self.total - self.settled()
+            say(self.summary() + (f", {rest} not tried" if rest else ""))
+
+    def settled(self) -> int:
+        return self.done + self.skipped + len(self.statuses)
+
     def status(self) -> int:
         if not self.statuses:
             return 0
         return 1 if self.done or self.skipped else max(self.statuses)
 
 
-def _line(item: Item, state: str, error: GantoolError | None, seconds: float) -> Facts:
+def _line(item: Item, state: State, error: GantoolError | Stopped | None, seconds: float) -> Facts:
     return {
         "input": "-" if item.source is None else str(item.source),
         "status": state,
         "output": None if state == "error" else "-" if item.target is None else str(item.target),
         "error": str(error) if error else None,
         "seconds": round(seconds, 3),
+        "peak_bytes": peak_memory(),
     }
 
 
-def _open_report(stack: ExitStack, path: Path | None, items: Sequence[Item]) -> IO[str] | None:
+def _open_report(stack: ExitStack, path: Path | None, items: Sequence[Item]) -> BinaryIO | None:
     if path is None:
         return None
-    for item in items:
-        for other in (item.source, item.target):
-            if other is not None and other.exists() and path.exists() and other.samefile(path):
-                raise UsageError(f"--report {printable(path)} is an input or output: name another file")
+    found = identity(path)
+    if found and any(found in (identity(item.source), identity(item.target)) for item in items):
+        raise UsageError(f"--report {printable(path)} is an input or output: name another file")
     try:
-        return stack.enter_context(path.open("a", encoding="utf-8"))
+        return stack.enter_context(path.open("ab", buffering=0))  # unbuffered: a line is there when the next item begins
     except OSError as error:
         raise InputError(f"--report {printable(path)} cannot be written: {error.strerror}") from error
+
+
+def _append(file: BinaryIO, data: bytes, path: Path) -> None:
+    try:
+        while data:
+            data = data[file.write(data) :]
+    except OSError as error:
+        raise write_error(path, error) from error
 
 
 def emit(line: str) -> None:
@@ -219,38 +292,39 @@ def _signals(record: _Record) -> Iterator[None]:
         yield
         return
 
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    heard = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+
     def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)  # whoever is impatient ends it at once
+        for each in heard:
+            signal.signal(each, signal.SIG_DFL)  # whoever is impatient ends it at once
         raise Stopped(number, f"stopped by {signal.Signals(number).name}, {record.summary()}: --skip-existing does the rest")
 
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, stop)
+    for number in heard:
+        signal.signal(number, stop)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in heard:
+            signal.signal(number, before[number])
 
 
 @contextmanager
-def _progress(total: int, reporting: Reporting) -> Iterator[Callable[[Item], Advance]]:
+def _progress(record: _Record) -> Iterator[Callable[[Item], Advance]]:
     """Show how far the run is, on a terminal; yields what begins an item and returns its `Advance`."""
-    if reporting.quiet or not console().is_terminal:
+    if record.reporting.quiet or not console().is_terminal:
         yield lambda item: lambda share: None
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console(), transient=True) as progress:
-        overall = progress.add_task("", total=total, visible=total > 1)
+        overall = progress.add_task("", total=record.total, visible=record.total > 1)
         current: list[TaskID] = []
-        count = iter(range(total))
 
         def begin(item: Item) -> Advance:
             if current:
                 progress.remove_task(current.pop())
-            done = next(count)
-            progress.update(overall, completed=done, description=f"{done + 1} of {total}")
+            done = record.settled()
+            progress.update(overall, completed=done, description=f"{done + 1} of {record.total}")
             current.append(progress.add_task(name(item.source), total=1.0))
             return lambda share: progress.advance(current[0], share)
 

@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 import typer
 
 from gantool import __version__, systems
-from gantool.errors import GantoolError, Stopped, UsageError, printable, say
+from gantool.errors import GantoolError, RunError, Stopped, UsageError, printable, say
+from gantool.machine import is_out_of_memory
 from gantool.metrics import METRICS
 from gantool.metrics.protocols import PROTOCOLS, recipe
 
@@ -47,28 +48,52 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 def main() -> None:
     """Run the command line; every known fault ends in one line on standard error and its exit status."""
+    status = _status()
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        # torchrun started this process. Python's end destroys threads of torch.distributed that now and then still run, which
+        # C++ answers with an abort after all work is done.
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def _status() -> int:
     try:
         app(prog_name="gantool")
+    except Stopped as stopped:
+        say(f"gantool: {stopped}")
+        os._exit(stopped.status)  # Python's own end would wait for threads that are amid a tile
     except GantoolError as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
         say(f"gantool: {error}")
-        if isinstance(error, Stopped):
-            os._exit(error.status)  # Python's own end would wait for threads that are amid a tile
-        sys.exit(error.status)
+        return error.status
     except KeyboardInterrupt:
         say("gantool: stopped")
-        sys.exit(130)
+        return 130
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except Exception as error:  # a fault of ours: the line says how to see where
         if "--debug" in sys.argv:
             raise
+        if is_out_of_memory(error):
+            say("gantool: there is not enough memory to begin: free some, or allow more (ulimit -v)")
+            return RunError.status
         say(f"gantool: unexpected {type(error).__name__}: {printable(error)}: run again with --debug and report it")
-        sys.exit(1)
+        return 1
+    return 0
 
 
 @app.command()
 def upscale(
-    inputs: Annotated[list[str], typer.Argument(help="Pictures, folders or patterns such as '*.png'; - is standard input.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Pictures, folders, patterns such as '*.png', or @files.txt: a list of these, one in a line or as "
+            "'find -print0' writes them. - is standard input."
+        ),
+    ],
     output: Annotated[
         str | None,
         typer.Option("-o", "--output", help="A file, a folder, or - for standard output. Default: STEM_x4.png beside it."),
@@ -81,25 +106,57 @@ def upscale(
         float | None,
         typer.Option("-s", "--scale", help="Any number above 0, such as 2.5. Default: the model's own; 4 where none is named."),
     ] = None,
+    width: Annotated[
+        int | None, typer.Option(help="Pixels across, instead of a scale; with --height proportions change.")
+    ] = None,
+    height: Annotated[int | None, typer.Option(help="Pixels down, instead of a scale.")] = None,
+    long_side: Annotated[int | None, typer.Option(help="Pixels of the longer side, instead of a scale.")] = None,
+    short_side: Annotated[int | None, typer.Option(help="Pixels of the shorter side, instead of a scale.")] = None,
+    self_ensemble: Annotated[
+        bool, typer.Option("--self-ensemble", help="Mean over eight turns and reflections: a little better, 8 times the work.")
+    ] = False,
     tile: Annotated[
         str, typer.Option(metavar="auto|off|N", help="Side, in pixels, of the parts that are done one by one, to save memory.")
     ] = "auto",
     halo: Annotated[
         int | None, typer.Option(min=0, help="Pixels that a part sees around it. Default: all that matter, so no seam shows.")
     ] = None,
+    memory: Annotated[
+        str | None, typer.Option(metavar="AMOUNT", help="The most that the device may use, such as 800M or 6G.")
+    ] = None,
     form: Annotated[
-        Literal["auto", "png", "jpeg"], typer.Option("--format", help="Of outputs; auto goes by a file's name, or is PNG.")
+        Literal["auto", "png", "jpeg", "webp", "avif", "tiff"],
+        typer.Option("--format", help="Of outputs; auto goes by a file's name, keeps TIFF, and else is PNG."),
     ] = "auto",
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG; from 90 on colours have full resolution.")] = 95,
+    quality: Annotated[
+        int, typer.Option(min=1, max=100, help="Of JPEG, WebP and AVIF; JPEG has full colour resolution from 90 on.")
+    ] = 95,
+    bit_depth: Annotated[Literal["auto", "8", "16"], typer.Option(help="Of outputs; auto keeps that of the picture.")] = "auto",
+    background: Annotated[
+        str | None, typer.Option(metavar="COLOR", help="Put transparent pictures on this colour: white, '#ffcc00'.")
+    ] = None,
+    strip: Annotated[
+        Literal["none", "gps", "all"], typer.Option(help="Leave out where it was taken, or all that the file says of it.")
+    ] = "none",
     name: Annotated[
         str | None, typer.Option(metavar="PATTERN", help="Of outputs, without extension: {stem}, {suffix}, {scale}, {model}.")
     ] = None,
     recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Take sub-folders too, and mirror them.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave out pictures whose output exists.")] = False,
+    shard: Annotated[
+        str | None, typer.Option(metavar="K/N", help="Do every N-th picture only, from the K-th on, as 3/8: for job arrays.")
+    ] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="End with the first picture that fails.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print outputs, their sizes and the expected time, then stop.")
+    ] = False,
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Refuse larger pictures, which may be traps that fill the memory.")
     ] = 89_000_000,
+    backend: Annotated[
+        Literal["auto", "torch", "openvino"], typer.Option(help="What computes; openvino needs 'gantool[openvino]'.")
+    ] = "auto",
     device: Device = "auto",
     dtype: Dtype = "auto",
     offline: Offline = False,
@@ -111,27 +168,33 @@ def upscale(
     report: Annotated[Path | None, typer.Option(help="Add the JSON objects to this file, each as soon as it is known.")] = None,
     debug: Debug = False,
 ) -> None:
-    """Make pictures larger: PNG and JPEG, gray or colour, with transparency.
+    """Make pictures larger, whatever their format, size, depth and colours.
 
     Prints the name of each picture that it wrote. The status is 0 if all went well, 1 if some pictures failed.
     """
-    from gantool import scales, weights
+    from gantool import machine, scales, weights
 
-    if scale is not None:
-        scales.check(scale)
-    chosen = weights.choose(model, scale or scales.DEFAULT, registry)
-    if scale is not None:
-        scales.check(scale, _known_scale(chosen, registry), chosen)
+    target = scales.Target(scale, width, height, long_side, short_side)
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude one another: give one")
-    from gantool import batch
+    limit = None if memory is None else machine.parse_memory(memory)
+    chosen = weights.choose(model, scale or scales.DEFAULT, registry)
+    known = _known_scale(chosen, registry)
+    if scale is not None and known is not None:
+        scales.check_reach(scale, known, chosen, UsageError)
+    from gantool import batch, outputs
+
+    part = outputs.parse_shard(shard)
+    from gantool import carrying, engines
     from gantool import upscale as verb
 
     status = verb.run(
         verb.Options(
-            tuple(inputs), output, chosen, scale, tile, halo, device, dtype, form, quality, name, recursive,
-            "overwrite" if overwrite else "skip" if skip_existing else "refuse",
-            max_pixels, offline, registry, batch.Reporting(quiet, json, report, debug),
+            tuple(inputs), output, model, target, tile,
+            engines.Settings(backend, device, dtype, halo, limit, self_ensemble, offline, registry),
+            carrying.Carrier(None if form == "auto" else form, quality, bit_depth, background, strip, max_pixels),
+            name, recursive, "overwrite" if overwrite else "skip" if skip_existing else "refuse",
+            part, fail_fast, dry_run, batch.Reporting(quiet, json, report, debug),
         )
     )  # fmt: skip
     raise typer.Exit(status)

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from gantool import systems
 from gantool.errors import GantoolError, WeightsError, first_line, printable
-from gantool.modelfile import SHOWN, Kind, build, configure, fill
+from gantool.modelfile import SHOWN, build, configure, fill
+from gantool.modelheader import Kind
 from gantool.system import Json, Layout, System
 
 MAX_PICKLE = 2 << 20  # bytes of the pickle proper, without the numbers: enough for 10,000 tensors
@@ -197,7 +198,7 @@ def unpickle(path: Path, kind: Kind) -> Mapping[str, object]:
 
     Args:
         path: of the checkpoint.
-        kind: "zip" or "pickle", as `modelfile.sniff` said.
+        kind: "zip" or "pickle", as `modelheader.sniff` said.
 
     Raises:
         WeightsError: the file is damaged, claims more than it holds, or needs code.

@@ -47,8 +47,11 @@ class RunError(GantoolError):
     status = 4
 
 
-class Stopped(GantoolError):
+class Stopped(BaseException):
     """A signal ended the run, with everything finished so far in place.
+
+    No fault, and raised wherever the program just is: inside a decoder that takes every `Exception` for a damaged file, say.
+    So it is none, as KeyboardInterrupt is none.
 
     Args:
         signum: number of the signal; the exit status is 128 more, as shells have it.
@@ -86,8 +89,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
 
 @cache
 def console() -> Console:
-    """Return the one console on standard error; rich's markup and highlighting stay off, so text prints as it is."""
-    return Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+    """Return the one console on standard error; rich's markup, emoji and highlighting stay off, so text prints as it is."""
+    return Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def say(sentence: str) -> None:

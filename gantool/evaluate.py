@@ -23,7 +23,7 @@ from gantool.files import atomic
 from gantool.images import EXTENSIONS, MAX_PIXELS, read
 from gantool.metrics import measure
 from gantool.metrics.protocols import Recipe
-from gantool.outputs import expand
+from gantool.outputs import pictures
 
 __all__ = ["Options", "Row", "check_sizes", "find_pairs", "measure", "rows", "run"]
 
@@ -106,7 +106,7 @@ def find_pairs(results: Path, references: Path, recursive: bool = False) -> list
 
 def _list(folder: Path, recursive: bool) -> list[Path]:
     """Return the pictures in a folder, from it on, sorted."""
-    return [source.path.relative_to(folder) for source in expand([str(folder)], recursive) if source.path is not None]
+    return [path.relative_to(folder) for path in pictures(folder, recursive)]
 
 
 def _check_output(path: Path, overwrite: bool) -> None:

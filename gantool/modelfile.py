@@ -12,10 +12,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torch.nn.modules import module as registration
@@ -23,60 +22,16 @@ from torch.nn.modules import module as registration
 from gantool import systems
 from gantool.errors import GantoolError, UsageError, WeightsError, first_line, printable
 from gantool.files import atomic
+from gantool.modelheader import SCHEMA, opened
 from gantool.system import Json, System, Upscaler, configured
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-Kind: TypeAlias = Literal["safetensors", "zip", "pickle"]
-
-SCHEMA = 1  # of the header's JSON
-MAX_BYTES = 1 << 30  # no network of this kind comes near; what claims more is an accident or an attack
-MAX_TENSORS = 20_000  # likewise
-MAX_MODULES = 10_000  # likewise for layers: a header may ask for a billion of them
+MAX_MODULES = 10_000  # layers; no network of this kind comes near, and a header may ask for a billion of them
 SPARE_ELEMENTS = 100_000_000  # a system may have networks that its model file does not hold, such as a discriminator
 SHOWN = 5  # keys named in a message
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
-
-def sniff(path: Path) -> Kind:
-    """Return what a weights file is, by its first bytes and never by its name.
-
-    Raises:
-        WeightsError: there is no such file, or it is nothing that weights come in.
-    """
-    shown = printable(path)
-    try:
-        if not path.is_file():
-            raise WeightsError(f"{shown} is {'not a file' if path.exists() else 'not there'}: name a file of weights")
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(512)
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{shown} cannot be read: {error}") from error
-    if size > MAX_BYTES:
-        raise WeightsError(
-            f"{shown} has {size / 2**30:.1f} GiB, more than the {MAX_BYTES >> 30} GiB that a network is taken for"
-        )
-    if head.startswith(b"PK\x03\x04"):
-        return "zip"
-    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return "pickle"
-    if head[8:9] == b"{":
-        return "safetensors"
-    raise WeightsError(f"{shown} is {_what(head)}: download or copy it again")
-
-
-def _what(head: bytes) -> str:
-    if not head:
-        return "empty"
-    if head.startswith(b"version https://git-lfs"):
-        return "a git-lfs pointer, not the weights themselves"
-    if head[257:262] == b"ustar":
-        return "a tar archive, not a file of weights"
-    if head.lstrip()[:1] == b"<":
-        return "a web page, not a file of weights"
-    return "neither safetensors nor a torch checkpoint"
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -85,33 +40,9 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         WeightsError: the file is malformed.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            keys = file.keys()
-            if len(keys) > MAX_TENSORS:
-                raise WeightsError(f"{printable(path)} holds {len(keys)} tensors, more than the {MAX_TENSORS} of any network")
-            return {key: file.get_tensor(key) for key in keys}, dict(file.metadata() or {})
-    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, MemoryError) as error:
-        raise WeightsError(f"{printable(path)} is damaged ({first_line(error)}): download or copy it again") from error
-
-
-def header(metadata: Mapping[str, str], origin: str) -> dict[str, Json] | None:
-    """Return the facts in the metadata of a file that gantool wrote, None for other files.
-
-    Raises:
-        WeightsError: the facts are damaged, or of a later version.
-    """
-    if "gantool" not in metadata:
-        return None
-    try:
-        facts = json.loads(metadata["gantool"])
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{origin} has a damaged header ({first_line(error)}): download or copy it again") from error
-    if not isinstance(facts, dict) or not isinstance(facts.get("system"), str) or not isinstance(facts.get("config"), dict):
-        raise WeightsError(f"{origin} has a damaged header (no system or no config in it): download or copy it again")
-    if facts.get("schema") != SCHEMA:
-        raise WeightsError(f"{origin} has a header of schema {facts.get('schema')!r:.20}, known is {SCHEMA}: update gantool")
-    return facts
+    with opened(path, "pt") as file:
+        tensors = {key: cast("Tensor", file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118  # no dictionary
+        return tensors, dict(file.metadata() or {})
 
 
 def configure(base: DataclassInstance, values: Mapping[str, Json], origin: str) -> DataclassInstance:

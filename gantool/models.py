@@ -67,14 +67,14 @@ def show(reference: str, registry: Path | None, as_json: bool) -> None:
 
 
 def _header(path: Path) -> dict[str, Json]:
-    from gantool import modelfile
+    from gantool import modelfile, modelheader
 
     facts: dict[str, Json] = {"sha256": cache.sha256(path)}
-    if modelfile.sniff(path) == "safetensors":
+    if modelheader.sniff(path) == "safetensors":
         tensors, metadata = modelfile.read(path)
         facts["parameters"] = sum(tensor.numel() for tensor in tensors.values())
         facts |= {name.removeprefix("modelspec."): value for name, value in metadata.items() if name != "gantool"}
-        facts |= modelfile.header(metadata, printable(path)) or {}
+        facts |= modelheader.header(metadata, printable(path)) or {}
     return facts
 
 
@@ -160,12 +160,12 @@ def convert(file: Path, output: Path | None, system: str | None, overwrite: bool
         WeightsError: the checkpoint is damaged, unsafe, or of no known system.
     """
     from gantool import convert as foreign
-    from gantool import modelfile, systems
+    from gantool import modelfile, modelheader, systems
     from gantool.errors import unknown
 
     if system is not None and system not in systems.names():
         raise unknown("system", system, systems.names())
-    kind = modelfile.sniff(file)
+    kind = modelheader.sniff(file)
     target = output or file.with_suffix(".safetensors")
     if target.suffix != ".safetensors":
         raise UsageError(f"{printable(target)} is to be a model file: let its name end in .safetensors")
@@ -174,7 +174,7 @@ def convert(file: Path, output: Path | None, system: str | None, overwrite: bool
             f"{printable(target)} exists: name another with -o{'' if target.samefile(file) else ', or use --overwrite'}"
         )
     found, metadata = modelfile.read(file) if kind == "safetensors" else (foreign.unpickle(file, kind), {})
-    if modelfile.header(metadata, printable(file)):
+    if modelheader.header(metadata, printable(file)):
         raise UsageError(f"{printable(file)} is a model file of gantool's already: use it as it is")
     converted = foreign.convert(found, printable(file), system)
     source = cache.sha256(file)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gantool import devices, systems, weights
+from gantool import devices, machine, systems, weights
 from gantool.data.folders import fingerprint
 from gantool.errors import UsageError, printable, say
 from gantool.files import atomic
@@ -88,7 +88,7 @@ def _task(system: System, options: Options, recipe: Recipe, say: Callable[[str],
 
 
 def _train(system: System, stages: list[Stage], options: Options, recipe: Recipe, device: torch.device) -> None:
-    devices.keep_freed_memory()
+    machine.keep_freed_memory()
     settings = Settings(device, _train_dtype(recipe.dtype, device), recipe.save_every, data=fingerprint(options.data))
     _prepare_folder(options, recipe)
     with Log(options.output / "log.jsonl", quiet=distributed.rank() != 0) as log:

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from io import BytesIO
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-import torch
-import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
+import numpy as np
 
-from gantool import batch, devices, images, outputs, scales, systems, tiling, weights
-from gantool.errors import InputError, OutOfMemory, UsageError, printable
-from gantool.images import Format, Picture
-from gantool.layers.resampling import imresize, output_size
+from gantool import batch, engines, images, machine, outputs, tiling, weights
+from gantool.backends import Engine
+from gantool.carrying import HOLDS_ALL, Carrier
+from gantool.engines import Loaded, Settings
+from gantool.enlarging import Enlarger
+from gantool.errors import GantoolError, InputError, OutOfMemory, UsageError, printable, say
+from gantool.images import Page, Picture, Reader
 from gantool.outputs import Item, Naming
-from gantool.streaming import Network
-from gantool.system import Upscaler
-from gantool.transparency import bleed, keep_flat
-from gantool.weights import Model
+from gantool.scales import DEFAULT, Target, check_reach
 
 Tile: TypeAlias = int | Literal["auto", "off"]
-_STRIP = 1 << 20  # pixels that are made smaller at a time
+_TRIAL = 192  # side, in pixels, of the picture that `--dry-run` measures a network with
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,16 @@ class Options:
     inputs: tuple[str, ...]
     output: str | None = None
     model: str | None = None
-    scale: float | None = None
+    target: Target = Target()
     tile: str = "auto"
-    halo: int | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    form: Literal["auto", "png", "jpeg"] = "auto"
-    quality: int = 95
+    settings: Settings = Settings()
+    carrier: Carrier = Carrier()
     name: str | None = None
     recursive: bool = False
     existing: outputs.Existing = "refuse"
-    max_pixels: int = images.MAX_PIXELS
-    offline: bool = False
-    registry: Path | None = None
+    shard: outputs.Shard = (1, 1)
+    fail_fast: bool = False
+    dry_run: bool = False
     reporting: batch.Reporting = field(default_factory=batch.Reporting)
 
 
@@ -56,78 +53,167 @@ def run(options: Options) -> int:
     Raises:
         GantoolError: nothing was done, or the run could not go on; a single input's errors are only reported.
     """
-    tile = parse_tile(options.tile)
     sources = outputs.expand(options.inputs, options.recursive)
     root = outputs.output_folder(sources, options.output)
-    form = _format(options, single=root is None)
+    carrier = _carrier(options, single=root is None)
     if options.output is not None and options.output != "-":
         outputs.check_writable(root or Path(options.output).parent)
-    device = devices.choose_device(options.device)
-    model = _load(options)
-    job = _Job(options, model, _scale(options, model), form, tile, device, devices.choose_dtype(options.dtype, device))
-    items = outputs.plan(sources, job.naming(), options.existing)
-    if items[0].target is None and options.reporting.as_json:
+    job = _Job(options, carrier, parse_tile(options.tile))
+    items = outputs.plan(sources, job.naming(), options.existing, options.shard)
+    if options.dry_run:
+        return job.preview(items)
+    if items and items[0].target is None and options.reporting.as_json:
         raise UsageError("--json and the picture would both go to standard output: use --report, or name a file with -o")
-    devices.keep_freed_memory()
-    return batch.run(items, job.work, options.reporting)
+    machine.keep_freed_memory()
+    return batch.run(items, job.work, options.reporting, options.fail_fast)
 
 
-def _load(options: Options) -> Model:
-    name = weights.choose(options.model, options.scale or scales.DEFAULT, options.registry)
-    return weights.load(name, offline=options.offline, registry=options.registry)
-
-
-def _scale(options: Options, model: Model) -> float:
-    own = upscaler(model).scale
-    scale = float(own) if options.scale is None else options.scale
-    scales.check(scale, own, model.name)
-    return scale
-
-
-@dataclass(frozen=True)
 class _Job:
     """What is done to each picture."""
 
-    options: Options
-    model: Model
-    scale: float
-    form: Format
-    tile: Tile
-    device: torch.device
-    dtype: torch.dtype
+    def __init__(self, options: Options, carrier: Carrier, tile: Tile) -> None:
+        self.options, self.carrier = options, carrier
+        self.tile = {"auto": None, "off": 0}[tile] if isinstance(tile, str) else tile
+        self.load = cache(lambda name: engines.load(name, options.settings))
+        self.speeds: dict[str, float] = {}  # seconds a pixel, by the model's name
+        self.first = self._load(options.target.scale or DEFAULT)  # what is wrong with it shows before the first picture
+        if options.target.scale is not None:
+            check_reach(options.target.scale, self.first.engine.scale, self.first.name, UsageError)
+
+    def _load(self, scale: float) -> Loaded:
+        return self.load(weights.choose(self.options.model, scale, self.options.settings.registry))
 
     def naming(self) -> Naming:
         """Return how outputs are called."""
-        fields = {"scale": f"{self.scale:g}", "model": self.model.name}
-        extension = ".png" if self.form == "png" else ".jpg"
-        return Naming(self.options.output, "{stem}_x{scale}", self.options.name, fields, extension)
+        target = self.options.target
+        label = target.label if target.by_sides else f"x{target.scale or self.first.engine.scale:g}"
+        fields = {"scale": label.removeprefix("x"), "size": label, "model": self.first.name}
+        return Naming(self.options.output, "{stem}_{size}", self.options.name, fields, self.carrier.extension)
 
     def work(self, item: Item, advance: batch.Advance) -> batch.Facts:
         """Make one picture larger, from file to file."""
-        picture = _read(item, self.options.max_pixels)
-        try:
-            result = self._enlarge(picture, advance)
-        except InputError as error:
-            raise type(error)(f"{batch.name(item.source)}: {error}") from error
-        if item.target is None:
-            batch.emit_bytes(images.encode(result, self.form, self.options.quality))
-        else:
-            images.write(item.target, result, self.form, self.options.quality)
-        _, height, width = result.color.shape
-        return {"model": self.model.name, "scale": self.scale, "width": width, "height": height}
+        with self.carrier.opened(item) as reader, _named(item):
+            return self._enlarge(reader, item, advance)
 
-    def _enlarge(self, picture: Picture, advance: batch.Advance) -> Picture:
-        side = output_size(max(picture.color.shape[1:]), self.scale)
-        images.check_fits(self.form, side, picture.alpha is not None)
-        return upscale(
-            picture,
-            self.model,
-            self.scale,
-            tile=self.tile,
-            halo=self.options.halo,
-            device=self.device,
-            dtype=self.dtype,
-            advance=advance,
+    def _enlarge(self, reader: Reader, item: Item, advance: batch.Advance) -> batch.Facts:
+        loaded, enlarger, pages, results = self._planned(reader, item)
+        part = 1 / len(pages)
+        self.carrier.write(
+            item,
+            reader,
+            results,
+            lambda number, source: enlarger.enlarge(source, pages[number], lambda done: advance(part * done)),
+        )
+        return _facts(loaded, pages, results)
+
+    def _planned(self, reader: Reader, item: Item) -> tuple[Loaded, Enlarger, Sequence[Page], Sequence[Page]]:
+        """Return what enlarges a picture, its pages and those of the result, if all that can be known allows it."""
+        pages = [self.carrier.prepared(page) for page in reader.pages]
+        loaded = self._for(pages)
+        enlarger = Enlarger(loaded.engine, self.options.target, self.tile)
+        results = [enlarger.page(page) for page in pages]
+        self.carrier.check_fits(item, reader, results)
+        _check_memory(enlarger, pages, results, held=self.carrier.form_of(item) in HOLDS_ALL)
+        return loaded, enlarger, pages, results
+
+    def _for(self, pages: Sequence[Page]) -> Loaded:
+        """Return the model for a picture: where sides are asked for, each may take another of a family."""
+        target = self.options.target
+        if not target.by_sides:
+            return self.first
+        largest = max(max(target.factors(page.height, page.width, 1)) for page in pages)
+        loaded = self._load(largest)
+        check_reach(largest, loaded.engine.scale, loaded.name, InputError)
+        return loaded
+
+    def preview(self, items: Sequence[Item]) -> int:
+        """Print what would be made, how large and in about what time, and return the exit status that is to be expected."""
+        seconds, statuses, reporting = 0.0, [], self.options.reporting
+        for item in items:
+            try:
+                line = self._foresee(item)
+            except GantoolError as error:
+                say(f"gantool: {error}")
+                statuses.append(error.status)
+                line = {"input": _path(item.source), "status": "error", "output": None, "error": str(error)}
+            else:
+                seconds += float(line["seconds"] or 0)
+            if reporting.as_json:
+                batch.emit(json.dumps(line))
+            elif line["status"] != "error" and not reporting.quiet:
+                shown = {**line, "output": batch.name(item.target)}
+                batch.emit("{output}  {width}x{height}  {status}  {seconds} s".format_map(shown))
+        if not reporting.quiet:
+            say(f"{len(items) - len(statuses)} of {len(items)} pictures, about {seconds:.0f} s")
+        return 0 if not statuses else max(statuses) if len(statuses) == len(items) else 1
+
+    def _foresee(self, item: Item) -> batch.Facts:
+        with self.carrier.opened(item) as reader, _named(item):
+            loaded, enlarger, pages, results = self._planned(reader, item)
+        if loaded.name not in self.speeds:
+            self.speeds[loaded.name] = _speed(loaded.engine)
+        own, done = loaded.engine.scale, item.is_done()
+        pixels = sum(p.width * p.height * (1 + p.alpha) * sum(own ** (2 * k) for k in range(enlarger.passes(p))) for p in pages)
+        return {
+            "input": _path(item.source),
+            "status": "skipped" if done else "planned",
+            "output": _path(item.target),
+            "error": None,
+            "seconds": 0.0 if done else round(pixels * self.speeds[loaded.name], 1),
+            **_facts(loaded, pages, results),
+        }
+
+
+@contextmanager
+def _named(item: Item) -> Iterator[None]:
+    """Let errors say which picture they are about, as those of its reader do already."""
+    name = batch.name(item.source)
+    try:
+        yield
+    except InputError as error:
+        if str(error).startswith((f"{name} ", "standard input ")):
+            raise
+        raise type(error)(f"{name}: {error}") from error
+
+
+def _path(path: Path | None) -> str:
+    return "-" if path is None else str(path)
+
+
+def _facts(loaded: Loaded, pages: Sequence[Page], results: Sequence[Page]) -> dict[str, str | int | float | None]:
+    return {
+        "model": loaded.name,
+        "sha256": loaded.sha256,
+        "scale": round(results[0].width / pages[0].width, 4),
+        "width": results[0].width,
+        "height": results[0].height,
+        "pages": len(results),
+    }
+
+
+def _speed(engine: Engine) -> float:
+    """Return the seconds that a pixel of the input takes, by a trial."""
+    noise = np.random.default_rng(0).integers(0, 256, (_TRIAL, _TRIAL, 3), np.uint8)
+    engine.nature(3)
+    start = time.monotonic()
+    for _ in tiling.run(engine, iter([noise]), noise.shape):
+        pass
+    return (time.monotonic() - start) / noise[:, :, 0].size
+
+
+def _check_memory(enlarger: Enlarger, pages: Sequence[Page], results: Sequence[Page], held: bool) -> None:
+    """Refuse what would not fit into memory before it is computed: the system might end the process without a word."""
+    need = sum(r.width * r.height * r.channels for r in results) * 2.0 if held else 0.0
+    if enlarger.tile == 0:
+        per_pixel = enlarger.engine.nature(3).bytes_per_pixel
+        own = enlarger.engine.scale
+        need += max(p.width * p.height * own ** (2 * enlarger.passes(p) - 2) * per_pixel for p in pages)
+    free = machine.free_memory()
+    if free is not None and need > free:
+        size = f"{results[0].width}x{results[0].height}"
+        raise OutOfMemory(
+            f"{size} pixels in one piece would take {need / 2**30:.1f} GB of memory, {free / 2**30:.1f} are free: "
+            "use --tile auto and --format png or tiff, a smaller --scale, or crop it"
         )
 
 
@@ -145,50 +231,34 @@ def parse_tile(text: str) -> Tile:
     return int(text)
 
 
-def _format(options: Options, single: bool) -> Format:
-    """Return the format of outputs: what --format says, or the name of the one output, or PNG."""
-    if not single or options.output in (None, "-"):
-        return "png" if options.form == "auto" else options.form
-    path = Path(str(options.output))
-    by_name = images.FORMATS.get(path.suffix.lower())
-    if by_name is None and options.form == "auto":
-        known = " ".join(sorted(images.EXTENSIONS))
-        raise UsageError(f"{printable(path)} has no extension of a picture: use {known}, or end a folder's name with /")
-    if by_name and options.form not in ("auto", by_name):
-        raise UsageError(f"{printable(path)} and --format {options.form} say different things: leave one out")
-    return by_name if options.form == "auto" and by_name else "jpeg" if options.form == "jpeg" else "png"
-
-
-def _read(item: Item, max_pixels: int) -> Picture:
-    if item.source is not None:
-        return images.read(item.source, max_pixels)
-    data = sys.stdin.buffer.read(images.MAX_BYTES + 1)
-    if not data or len(data) > images.MAX_BYTES:
-        raise InputError(f"standard input has {'too much' if data else 'nothing'} in it: give it one picture")
-    return images.decode(BytesIO(data), "standard input", max_pixels)
-
-
-def upscaler(model: Model) -> Upscaler:
-    """Return a model's system, if it can upscale.
+def _carrier(options: Options, single: bool) -> Carrier:
+    """Return how pictures are read and stored; a single output's name decides its format, where --format does not.
 
     Raises:
-        UsageError: it cannot.
+        UsageError: the two disagree, or neither says anything.
     """
-    if not isinstance(model.system, Upscaler):
-        others = ", ".join(systems.names("super_resolution"))
-        raise UsageError(f"{printable(model.name)} is of {systems.name_of(model.system)}, which does not upscale: use {others}")
-    return model.system
+    asked = options.carrier.form
+    if not single or options.output in (None, "-"):
+        return options.carrier
+    path = Path(str(options.output))
+    by_name = images.FORMATS.get(path.suffix.lower())
+    if by_name is None and asked is None:
+        known = " ".join(sorted(images.FORMATS))
+        raise UsageError(f"{printable(path)} has no extension of a picture: use {known}, or end a folder's name with /")
+    if by_name and asked not in (None, by_name):
+        raise UsageError(f"{printable(path)} and --format {asked} say different things: leave one out")
+    return replace(options.carrier, form=asked or by_name)
 
 
 def upscale(
     picture: Picture,
-    model: Model,
+    model: weights.Model,
     scale: float | None = None,
     *,
     tile: Tile = "auto",
     halo: int | None = None,
-    device: torch.device | str = "auto",
-    dtype: torch.dtype | str = "auto",
+    device: str = "auto",
+    dtype: str = "auto",
     advance: Callable[[float], None] = lambda share: None,
 ) -> Picture:
     """Return a larger picture.
@@ -197,13 +267,13 @@ def upscale(
     of whose results the mean is taken, as none of them knows more of gray than the others.
 
     Args:
-        picture: 8-bit gray or RGB; not changed.
+        picture: not changed.
         model: from `gantool.load`; moved to the device.
         scale: output side / input side, the model's own if None. Sides become max(1, floor(scale * side + 0.5)).
         tile: side of tiles in pixels of the input, off for the whole picture at once.
         halo: pixels around a tile that the network sees, if not as many as it needs; with fewer, seams may show.
-        device: where to compute.
-        dtype: what to compute in.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        dtype: auto, fp32, fp16 or bf16.
         advance: gets the share of the work that each step has done.
 
     Raises:
@@ -211,118 +281,12 @@ def upscale(
         OutOfMemory: the result is too large.
         InputError: the network gave values that are not finite.
     """
-    system = upscaler(model)
-    scale = float(system.scale) if scale is None else scale
-    scales.check(scale, system.scale, model.name)
-    enlarger = _Enlarger(model, system, scale, tile, halo, _device(device), dtype)
-    _, height, width = picture.color.shape
-    enlarger.check_memory(height, width)
-    alpha = picture.alpha
-    if alpha is None or alpha.min() == alpha.max():
-        flat = None if alpha is None else alpha.new_full((1, *enlarger.size(height, width)), int(alpha.max()))
-        return Picture(enlarger.enlarge(picture.color, advance), flat, picture.icc)
-    color = enlarger.enlarge(bleed(picture.color, alpha), lambda share: advance(share / 2))
-    larger = enlarger.enlarge(alpha, lambda share: advance(share / 2))
-    return Picture(color, keep_flat(alpha, larger), picture.icc)
-
-
-def _device(device: torch.device | str) -> torch.device:
-    return devices.choose_device(device) if isinstance(device, str) else device
-
-
-@dataclass(frozen=True)
-class _Gray:
-    """An upscaler for one channel, made of one for three."""
-
-    system: Upscaler
-    thirds: Tensor = field(compare=False)  # as a convolution, (1, 3, 1, 1)
-
-    def __call__(self, gray: Tensor) -> Tensor:
-        """Return (1, 1, scale H, scale W) for (1, 1, H, W)."""
-        return F.conv2d(self.system.upscale(torch.cat([gray, gray, gray], 1)), self.thirds)
-
-
-class _Enlarger:
-    """A model in its place, with all that was asked for."""
-
-    def __init__(
-        self,
-        model: Model,
-        system: Upscaler,
-        scale: float,
-        tile: Tile,
-        halo: int | None,
-        device: torch.device,
-        dtype: torch.dtype | str,
-    ) -> None:
-        self.system, self.scale, self.device = system, scale, device
-        self.dtype = devices.choose_dtype(dtype, device) if isinstance(dtype, str) else dtype
-        if self.dtype == torch.float16 and not model.system.half_safe:
-            raise UsageError(f"{printable(model.name)} is not sound in fp16: use --dtype bf16 or fp32")
-        self.tile = {"auto": None, "off": 0}[tile] if isinstance(tile, str) else tile
-        self.radius = system.radius if halo is None else halo
-        if self.tile and self.radius is None:
-            raise UsageError(f"{printable(model.name)} looks at whole pictures: with --tile, give the --halo it is to do with")
-        devices.channels_last(model.system.to(device, self.dtype))
-        self.passes = scales.passes(scale, system.scale)
-
-    def size(self, height: int, width: int) -> tuple[int, int]:
-        """Return the size of the result for a picture's."""
-        return output_size(height, self.scale), output_size(width, self.scale)
-
-    def check_memory(self, height: int, width: int) -> None:
-        """Refuse what would not fit into memory before it is computed: the system might end the process without a word."""
-        largest = height * width * self.system.scale ** (2 * self.passes)
-        need, free = 8 * largest, devices.free_memory()  # bytes: the result, its copy in the codec, the file
-        if free is not None and need > free:
-            rows, columns = self.size(height, width)
-            raise OutOfMemory(
-                f"{columns}x{rows} pixels would take {need / 2**30:.1f} GB of memory, {free / 2**30:.1f} are free: "
-                "use a smaller --scale, or crop it"
-            )
-
-    def enlarge(self, image: Tensor, advance: Callable[[float], None]) -> Tensor:
-        """Return (C, *size) uint8 for an image (C, H, W) uint8 of 1 or 3 channels."""
-        size = self.size(*image.shape[1:])
-        network: Network = self.system.upscale
-        if image.shape[0] == 1:
-            network = _Gray(self.system, torch.full((1, 3, 1, 1), 1 / 3, device=self.device, dtype=self.dtype))
-        pixels = [image.shape[1] * image.shape[2] * self.system.scale ** (2 * k) for k in range(self.passes)]
-        for _ in pixels:
-            image = tiling.run(
-                network,
-                image,
-                scale=self.system.scale,
-                radius=self.radius,
-                multiple=self.system.multiple,
-                tile=self.tile,
-                device=self.device,
-                dtype=self.dtype,
-                notify=lambda done: advance(done / sum(pixels)),
-            )
-        return shrink(image, self.scale / self.system.scale**self.passes, size)
-
-
-def shrink(image: Tensor, scale: float, size: tuple[int, int]) -> Tensor:
-    """Make an image smaller as MATLAB does, in strips, so that only they are ever held as floating point.
-
-    Args:
-        image: (C, H, W) uint8.
-        scale: output side / input side, at most 1.
-        size: of the result.
-
-    Returns:
-        (C, *size) uint8: what `imresize` gives for the whole image.
-    """
-    for axis in (1, 2):  # 8-bit images are rounded between the axes, so that these may go one by one
-        if image.shape[axis] == size[axis - 1] and scale == 1:
-            continue
-        across = 3 - axis
-        step = max(1, _STRIP // image.shape[axis])
-        factors = (scale, 1.0) if axis == 1 else (1.0, scale)
-        strips = []
-        for strip in torch.split(image, step, across):
-            sides = (size[0], strip.shape[2]) if axis == 1 else (strip.shape[1], size[1])
-            strips.append(imresize(strip[None], factors, sides)[0])
-        image = torch.cat(strips, across)
-    return image
+    loaded = engines.on_torch(model, Settings(device=device, dtype=dtype, halo=halo))
+    target = Target(scale)
+    check_reach(scale or 1, loaded.engine.scale, model.name, UsageError)
+    side = {"auto": None, "off": 0}[tile] if isinstance(tile, str) else tile
+    page = picture.page()
+    enlarger = Enlarger(loaded.engine, target, side)
+    result = enlarger.page(page)
+    _check_memory(enlarger, [page], [result], held=True)
+    return Picture.of(enlarger.enlarge(picture.bands, page, advance), result, picture.icc)

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from gantool import __version__, scales, systems
 from gantool.entries import FILE, LARGEST_SCALE, REPO, Entry, entries
-from gantool.errors import GantoolError, WeightsError, printable, say, unknown
+from gantool.errors import GantoolError, UsageError, WeightsError, printable, say, unknown
 
 if TYPE_CHECKING:
-    from gantool.modelfile import Kind
+    from gantool.modelheader import Contents, Kind
     from gantool.system import Json, System
 
 State: TypeAlias = Literal["bundled", "cached", "not downloaded", "no file needed", "missing"]
@@ -152,6 +152,36 @@ def load(reference: str, *, offline: bool = False, registry: Path | None = None,
     return _load_file(locate(found, offline), replace(found, system=found.system or system))
 
 
+def read(reference: str, *, offline: bool = False, registry: Path | None = None) -> Contents:
+    """Return what a model's file holds.
+
+    Args:
+        reference: as in `load`.
+        offline: never ask the network.
+        registry: a weights.toml of one's own.
+
+    Raises:
+        UsageError: there is no such model, or it is no file that gantool wrote.
+        WeightsError: the file cannot be had, is damaged, or is of another model than was asked for.
+    """
+    from gantool import cache, modelheader
+
+    found = find(reference, registry)
+    if isinstance(found, Entry) and found.weightless:
+        raise UsageError(f"{found.name} has no file: use --backend torch")
+    path, entry = (found, Entry(found.stem)) if isinstance(found, Path) else (locate(found, offline), found)
+    origin = printable(path)
+    facts = modelheader.read_header(path) if modelheader.sniff(path) == "safetensors" else None
+    if facts is None:
+        raise UsageError(f"{origin} is no model file of gantool's: use --backend torch, or first gantool models convert")
+    _check_agreement(facts, entry, origin)
+    return modelheader.Contents(_plain(entry.name), origin, cache.sha256(path), facts, modelheader.read_arrays(path))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name)
+
+
 def _load_weightless(entry: Entry) -> Model:
     from gantool import modelfile
 
@@ -163,15 +193,15 @@ def _load_weightless(entry: Entry) -> Model:
 
 
 def _load_file(path: Path, entry: Entry) -> Model:
-    from gantool import cache, modelfile
+    from gantool import cache, modelfile, modelheader
 
     origin = printable(path)
-    name = re.sub(r"[^\w.-]+", "-", entry.name)
-    kind = modelfile.sniff(path)
+    name = _plain(entry.name)
+    kind = modelheader.sniff(path)
     if kind != "safetensors":
         return _load_pickle(path, name, kind, entry)
     tensors, metadata = modelfile.read(path)
-    facts = modelfile.header(metadata, origin)
+    facts = modelheader.header(metadata, origin)
     if facts is not None:
         _check_agreement(facts, entry, origin)
         return Model(name, modelfile.restore(facts, tensors, origin), cache.sha256(path), facts)
@@ -197,7 +227,7 @@ def _check_agreement(facts: Mapping[str, Json], entry: Entry, origin: str) -> No
 
 def _load_pickle(path: Path, name: str, kind: Kind, entry: Entry) -> Model:
     """Load a checkpoint from elsewhere by way of its copy in safetensors, which is made once."""
-    from gantool import cache, convert, modelfile
+    from gantool import cache, convert, modelfile, modelheader
 
     sha256 = cache.sha256(path)
     identity = json.dumps([__version__, sha256, entry.system, dict(entry.config or {})], sort_keys=True)
@@ -205,7 +235,7 @@ def _load_pickle(path: Path, name: str, kind: Kind, entry: Entry) -> Model:
     copy = cache.folder() / "converted" / f"{key}.safetensors"
     if copy.is_file() and cache.recall("converted.json").get(key) == cache.sha256(copy):
         tensors, metadata = modelfile.read(copy)
-        facts = modelfile.header(metadata, printable(copy)) or {}
+        facts = modelheader.header(metadata, printable(copy)) or {}
         return Model(name, modelfile.restore(facts, tensors, printable(copy)), sha256, facts)
     converted = convert.convert(convert.unpickle(path, kind), printable(path), entry.system, dict(entry.config or {}))
     say(f"{printable(path)}: {converted.summary()}")

@@ -24,7 +24,7 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from gantool import cache, convert, modelfile, weights
+from gantool import cache, convert, modelfile, modelheader, weights
 from gantool.errors import WeightsError
 from gantool.systems.super_resolution import edsr, span
 
@@ -174,7 +174,7 @@ def test_a_checkpoint_is_converted_once(home: Path, capsys: pytest.CaptureFixtur
     assert "edsr in the official layout, 16 keys renamed, 4 dropped (sub_mean.weight" in said.replace("\n", "")
     [copy] = (cache.folder() / "converted").iterdir()
     _, metadata = modelfile.read(copy)
-    facts = modelfile.header(metadata, "copy") or {}
+    facts = modelheader.header(metadata, "copy") or {}
     assert facts["source_sha256"] == cache.digest(home / "m.pth")
     before = copy.stat().st_mtime_ns
     assert torch.equal(upscaled(home / "m.pth"), network().upscale(PICTURE))

@@ -1,12 +1,15 @@
-"""The one writer: a file is there whole or not at all, whatever happens while it is written."""
+"""The one writer: a file is there whole or not at all, whatever happens while it is written; and by one process, if claimed."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -89,11 +92,6 @@ with files.atomic(Path(sys.argv[1])) as temporary:
         assert len(temporaries) == 2
         writers[0].kill()
         writers[0].wait()
-        files.clear_stale(tmp_path)  # too new: its writer may be about to lock it
-        assert sorted(tmp_path.iterdir()) == temporaries
-        old = time.time() - 3600
-        for path in temporaries:
-            os.utime(path, (old, old))
         files.clear_stale(tmp_path)
         assert len(list(tmp_path.iterdir())) == 1
     finally:
@@ -112,3 +110,111 @@ def test_other_files_are_never_taken_for_left_ones(tmp_path: Path) -> None:
     files.clear_stale(tmp_path)
     files.clear_stale(tmp_path / "missing")
     assert {p.name for p in tmp_path.iterdir()} == set(names)
+
+
+def test_clearing_never_takes_what_is_just_being_begun(tmp_path: Path) -> None:
+    """Between a file's making and its lock another process may find it, without an owner."""
+    ended = threading.Event()
+
+    def clear() -> None:
+        while not ended.is_set():
+            files.clear_stale(tmp_path)
+
+    threads = [threading.Thread(target=clear) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            assert list(pool.map(lambda number: alone(tmp_path / "a.txt", str(number)), range(150))) == [True] * 150
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def alone(path: Path, text: str) -> bool:
+    """Claim and write a file; return whether nobody else wrote it meanwhile."""
+    with files.claim(path, wait=True) as claimed:
+        write(path, text)
+        time.sleep(1e-4)
+        return claimed and path.read_text() == text
+
+
+# --- claims --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_claim_is_one_holders_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    long = "n" * 251 + ".png"
+    for name in ("a.png", long, "not utf-8 \udcff.png"):
+        with files.claim(tmp_path / name) as first, files.claim(tmp_path / "link" / name) as second:
+            assert (first, second) == (True, False)
+            with files.claim(tmp_path / "b.png") as other:
+                assert other
+            assert len(list(tmp_path.iterdir())) == 2
+            files.clear_stale(tmp_path)
+            assert len(list(tmp_path.iterdir())) == 2
+        with files.claim(tmp_path / name) as again:
+            assert again
+        assert [p.name for p in tmp_path.iterdir()] == ["link"]
+
+
+def test_a_claim_ends_with_an_error_and_is_waited_for(tmp_path: Path) -> None:
+    got: list[float] = []
+
+    def wait() -> None:
+        with files.claim(tmp_path / "a.png", wait=True) as claimed:
+            assert claimed
+            got.append(time.monotonic())
+            time.sleep(0.01)
+
+    threads = [threading.Thread(target=wait) for _ in range(4)]
+    with pytest.raises(KeyError), files.claim(tmp_path / "a.png") as claimed:  # noqa: PT012
+        assert claimed
+        for thread in threads:
+            thread.start()
+        time.sleep(0.1)
+        assert got == []
+        raise KeyError
+    for thread in threads:
+        thread.join()
+    got.sort()
+    assert len(got) == 4
+    assert min(later - sooner for sooner, later in zip(got, got[1:], strict=False)) >= 0.01  # one after the other
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_claim_is_possible_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with files.claim(tmp_path / "a.png") as claimed:
+        assert claimed
+        write(tmp_path / "a.png", "text")
+        files.clear_stale(tmp_path)  # nobody can tell whether it is used
+        assert len(list(tmp_path.iterdir())) == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_claim_never_follows_a_link_and_is_refused_where_nothing_can_be_made(tmp_path: Path) -> None:
+    with files.claim(tmp_path / "a.png"):
+        (place,) = tmp_path.iterdir()
+    place.symlink_to(tmp_path / "elsewhere")
+    for path in (tmp_path / "a.png", tmp_path / "missing/a.png", Path("/proc/a.png")):
+        with pytest.raises(InputError, match="cannot be written"), files.claim(path):
+            pytest.fail("claimed")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_place_is_free_for_a_file_or_taken_by_one(tmp_path: Path) -> None:
+    write(tmp_path / "a.txt", "old")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("a.txt", "new", "dangling", "missing/new"):
+        files.check_place(tmp_path / name)
+    for name in ("pipe", ".", "loop", "n" * 256, "a.txt/new"):
+        with pytest.raises(InputError, match="cannot be written"):
+            files.check_place(tmp_path / name)

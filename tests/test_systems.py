@@ -24,7 +24,7 @@ from gantool.layers.color import luma, replace_luma
 from gantool.layers.resampling import imresize
 from gantool.metrics.luma import luma as luma_255
 from gantool.metrics.psnr import psnr
-from gantool.modelfile import sniff
+from gantool.modelheader import sniff
 from gantool.system import Batch, Stage, System, Upscaler
 
 NAMES = systems.names()

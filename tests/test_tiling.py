@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import threading
+import time
+import weakref
 from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gantool import systems, tiling
+from gantool.backends.pytorch import TorchEngine
+from gantool.backends.streaming import Network, Stream, Unstreamable, trial
+from gantool.bands import Band, Bands
 from gantool.errors import InputError, OutOfMemory
-from gantool.streaming import Stream, Unstreamable
 from gantool.system import System
+from gantool.windows import spans
 
 EDGE = 255e-4  # levels: a float value that lies within 1e-4 of a rounding edge may come out one level apart
 
@@ -60,8 +67,30 @@ def assert_equal(result: Tensor, expected: Tensor) -> None:
     assert (from_edge[apart > 0] <= EDGE).all()
 
 
-def run(system: System, image: Tensor, **options: object) -> Tensor:
-    return tiling.run(system.upscale, image, scale=system.scale, radius=system.radius, **options)  # type: ignore[arg-type]
+def bands(pixels: Band, rows: int) -> Bands:
+    yield from (pixels[start : start + rows] for start in range(0, len(pixels), rows))
+
+
+def run_network(
+    network: Network,
+    image: Tensor,
+    *,
+    scale: int,
+    radius: int | None,
+    multiple: int = 1,
+    tile: int | None = None,
+    workers: int = 2,
+) -> Tensor:
+    """The tiled result (C, scale H, scale W) for an image (C, H, W), which comes in bands of uneven fit."""
+    engine = TorchEngine(network, scale=scale, radius=radius, multiple=multiple)
+    engine.workers = workers
+    pixels = image.permute(1, 2, 0).numpy()
+    result = np.concatenate(list(tiling.run(engine, bands(pixels, 13), pixels.shape, tile=tile)))
+    return torch.from_numpy(result).permute(2, 0, 1)
+
+
+def run(system: System, image: Tensor, tile: int | None = None, workers: int = 2) -> Tensor:
+    return run_network(system.upscale, image, scale=system.scale, radius=system.radius, tile=tile, workers=workers)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 70), (70, 1), (2, 3), (5, 64), (21, 22), (43, 44), (67, 59), (70, 70)])
@@ -87,7 +116,7 @@ def test_windows_have_one_length_and_what_they_give_covers_the_axis_once(length:
         for halo in (0, 1, 4, 21):
             for multiple in (1, 2, 4):
                 n = length * multiple
-                parts = tiling.spans(n, core, halo, multiple)
+                parts = spans(n, core, halo, multiple)
                 assert len({part.stop - part.start for part in parts}) == 1
                 assert [part.first for part in parts] == [0, *(part.last for part in parts[:-1])]
                 assert parts[-1].last == n
@@ -99,29 +128,27 @@ def test_windows_have_one_length_and_what_they_give_covers_the_axis_once(length:
 
 
 def test_a_larger_picture_goes_in_bands_over_threads_and_equals_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiling, "usable_cores", lambda: 3)
-    bands: list[tuple[int, str]] = []
+    pushed: list[tuple[int, str]] = []
     original = Stream.push
 
     def push(stream: Stream, band: Tensor) -> tuple[int, Tensor]:
-        bands.append((band.shape[2], threading.current_thread().name))
+        pushed.append((band.shape[2], threading.current_thread().name))
         return original(stream, band)
 
     monkeypatch.setattr(Stream, "push", push)
     for name in ("span", "edsr", "srresnet"):
         system, image = SYSTEMS[name](), picture(301, 157)
-        bands.clear()
-        result = run(system, image)
-        assert max(rows for rows, _ in bands) <= 64
-        assert len({thread for _, thread in bands}) > 1
+        pushed.clear()
+        result = run(system, image, workers=3)
+        assert max(rows for rows, _ in pushed) <= 64
+        assert len({thread for _, thread in pushed}) > 1
         assert_equal(result, whole(system, image))
 
 
-def test_bands_of_a_network_with_too_small_a_halo_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bands_of_a_network_with_too_small_a_halo_are_not_used() -> None:
     """Bands that are cut off short would leave rows of the result unfilled."""
     system, image = SYSTEMS["edsr"](), picture(300, 100)
-    assert tiling.study(system.upscale, 3, 3, 1, tiling.CPU, torch.float32).reach == system.radius
-    result = tiling.run(system.upscale, image, scale=3, radius=1)
+    result = run_network(system.upscale, image, scale=3, radius=1)
     apart = (result - (whole(system, image) + 0.5).floor().clamp(0, 255)).abs()
     assert (apart > 0).float().mean() < 0.1
 
@@ -129,8 +156,11 @@ def test_bands_of_a_network_with_too_small_a_halo_are_not_used(monkeypatch: pyte
 @pytest.mark.parametrize("name", ["span", "edsr", "srresnet"])
 def test_the_radius_that_a_system_states_is_that_of_its_layers(name: str) -> None:
     system = SYSTEMS[name]()
-    nature = tiling.study(system.upscale, 3, system.scale, 1, tiling.CPU, torch.float32)  # type: ignore[arg-type]
-    assert nature.reach == system.radius
+    image = torch.rand(1, 3, 50, 50)
+    with torch.inference_mode():
+        seen = trial(system.upscale, image, system.upscale(image))  # type: ignore[operator, arg-type]
+    assert seen is not None
+    assert seen.radius == system.radius
 
 
 @pytest.mark.parametrize("layer", [
@@ -173,7 +203,7 @@ def unshuffling(x: Tensor) -> Tensor:
 @pytest.mark.parametrize("tile", [0, 1, 5, 24])
 def test_a_size_multiple_is_filled_up_by_reflection_and_cut_off_again(size: tuple[int, int], tile: int) -> None:
     image = picture(*size)
-    result = tiling.run(unshuffling, image, scale=2, radius=7, multiple=4, tile=tile)
+    result = run_network(unshuffling, image, scale=2, radius=7, multiple=4, tile=tile)
     rows, columns = (-(-n // 4) * 4 for n in size)
     padded = image
     for axis, n in ((1, rows), (2, columns)):
@@ -185,8 +215,8 @@ def test_a_size_multiple_is_filled_up_by_reflection_and_cut_off_again(size: tupl
 
 def test_values_are_rounded_half_up_and_clamped() -> None:
     values = torch.tensor([-1.0, 0.0, 0.49, 0.51, 254.4, 254.6, 300.0]) / 255
-    result = tiling.run(lambda x: values.view(1, 1, 1, 7), picture(1, 7, 1), scale=1, radius=0)
-    assert result.flatten().tolist() == [0, 0, 0, 1, 254, 255, 255]
+    result = run_network(lambda x: values.view(1, 1, 1, 7).expand(1, 3, 1, 7), picture(1, 7), scale=1, radius=0)
+    assert result[0].flatten().tolist() == [0, 0, 0, 1, 254, 255, 255]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -197,7 +227,7 @@ def test_a_value_that_is_not_finite_is_an_error_and_not_a_black_picture(value: f
         return y
 
     with pytest.raises(InputError, match="not finite"):
-        tiling.run(network, picture(30, 20), scale=1, radius=2, tile=8)
+        run_network(network, picture(30, 20), scale=1, radius=2, tile=8)
 
 
 def test_a_network_without_a_radius_gets_the_whole_picture() -> None:
@@ -207,9 +237,9 @@ def test_a_network_without_a_radius_gets_the_whole_picture() -> None:
         shapes.append(tuple(x.shape))
         return x - x.mean()
 
-    for tile in (None, 8):
-        tiling.run(network, picture(200, 190), scale=1, radius=None, tile=tile)
-    assert shapes == [(1, 3, 200, 190)] * 2
+    for tile in (None, 0):
+        run_network(network, picture(120, 110), scale=1, radius=None, tile=tile)
+    assert shapes == [(1, 3, 120, 110)] * 2
 
 
 class Tight:
@@ -233,21 +263,38 @@ class Tight:
 def test_a_tile_without_memory_is_done_again_in_smaller_ones(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     system, image = SYSTEMS["bicubic"](), picture(90, 130)
     network = Tight(system, 40 * 40, error)
-    result = tiling.run(network, image, scale=3, radius=2, tile=60)
+    result = run_network(network, image, scale=3, radius=2, tile=60)
     assert network.failures > 0
-    assert capsys.readouterr().err == "not enough memory for 43x44 pixels at once: going on with fewer\n"
+    assert capsys.readouterr().err == "not enough memory for the usual tiles: going on with smaller ones\n"
     assert_equal(result, whole(system, image))
 
 
 def test_no_memory_even_for_small_tiles_is_an_error() -> None:
     with pytest.raises(OutOfMemory, match="not enough memory even for small tiles") as error:
-        tiling.run(Tight(SYSTEMS["bicubic"](), 100, MemoryError()), picture(90, 130), scale=3, radius=2, tile=60)
+        run_network(Tight(SYSTEMS["bicubic"](), 100, MemoryError()), picture(90, 130), scale=3, radius=2, tile=60)
     assert error.value.status == 4
 
 
-@pytest.mark.parametrize("cores", [1, 3])
-def test_another_error_in_tile_k_is_an_error_of_the_picture(cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiling, "usable_cores", lambda: cores)
+def test_a_passage_without_memory_goes_on_from_its_last_row_in_smaller_squares(capsys: pytest.CaptureFixture[str]) -> None:
+    """Memory ends in the middle of the picture; nothing is skipped, and nothing is given twice."""
+    system, image = SYSTEMS["edsr"](), picture(500, 200)
+    passes = 0
+
+    def network(x: Tensor) -> Tensor:
+        nonlocal passes
+        passes += 1
+        if passes > 12 and x.dim() == 4 and (not isinstance(x, Tensor) or x.shape[2] * x.shape[3] > 50 * 50):
+            raise MemoryError
+        return system.upscale(x)  # type: ignore[operator, no-any-return]
+
+    result = run_network(network, image, scale=3, radius=system.radius)  # type: ignore[arg-type]
+    assert passes > 12
+    assert capsys.readouterr().err == "not enough memory for the usual tiles: going on with smaller ones\n"
+    assert_equal(result, whole(system, image))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_another_error_in_tile_k_is_an_error_of_the_picture(workers: int) -> None:
     calls = 0
 
     def network(x: Tensor) -> Tensor:
@@ -259,38 +306,74 @@ def test_another_error_in_tile_k_is_an_error_of_the_picture(cores: int, monkeypa
 
     threads = torch.get_num_threads()
     with pytest.raises(RuntimeError, match="tile 5"):
-        tiling.run(network, picture(64, 48), scale=1, radius=0, tile=8)
+        run_network(network, picture(64, 48), scale=1, radius=0, tile=8, workers=workers)
     assert torch.get_num_threads() == threads
 
 
-def test_progress_adds_up_to_the_picture() -> None:
+def test_progress_adds_up_to_one() -> None:
     for name, tile in (("edsr", None), ("edsr", 20), ("bicubic", 20)):
-        done: list[int] = []
-        run(SYSTEMS[name](), picture(200, 150), tile=tile, notify=done.append)
-        assert sum(done) == pytest.approx(200 * 150, abs=len(done))
+        system, pixels, done = SYSTEMS[name](), picture(200, 150).permute(1, 2, 0).numpy(), []
+        engine = TorchEngine(system.upscale, scale=3, radius=system.radius)  # type: ignore[arg-type]
+        list(tiling.run(engine, bands(pixels, 200), pixels.shape, tile=tile, notify=done.append))
+        assert sum(done) == pytest.approx(1)
         assert len(done) > 1
 
 
-def test_a_tile_is_chosen_so_that_the_network_has_memory_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("early", [False, True])
+def test_a_reader_that_stops_early_leaves_no_thread_behind(early: bool) -> None:
+    before = threading.active_count()
+    pixels = picture(400, 200).permute(1, 2, 0).numpy()
+    engine = TorchEngine(SYSTEMS["edsr"]().upscale, scale=3, radius=7)  # type: ignore[arg-type]
+    result = tiling.run(engine, bands(pixels, 10), pixels.shape)
+    next(result)
+    if early:
+        result.close()  # type: ignore[attr-defined]
+    else:
+        list(result)
+    for _ in range(100):
+        if threading.active_count() == before:
+            return
+        time.sleep(0.05)
+    pytest.fail("threads are left")
+
+
+def test_only_some_rows_of_the_picture_and_of_the_result_are_held() -> None:
+    """Of a tall picture, the network's part takes memory for what its windows need, whatever the height."""
+    alive = [0, 0]  # rows that were handed out and not yet freed; the most there were
+
+    def source() -> Bands:
+        for _ in range(300):
+            band = np.zeros((20, 100, 3), np.uint8)
+            alive[0] += 20
+            alive[1] = max(alive)
+            weakref.finalize(band, lambda: alive.__setitem__(0, alive[0] - 20))
+            yield band
+
+    engine = TorchEngine(SYSTEMS["edsr"]().upscale, scale=3, radius=7)  # type: ignore[arg-type]
+    rows = sum(len(band) for band in tiling.run(engine, source(), (6000, 100, 3)))
+    assert rows == 18000
+    assert alive[1] < 1500
+
+
+def test_a_tile_is_chosen_so_that_the_network_has_memory_for_it() -> None:
     """The kernel is no convolution, so it is tiled; less memory means smaller windows."""
-    system = SYSTEMS["bicubic"]()
-    sides = []
+    system, sides = SYSTEMS["bicubic"](), []
+    engine = TorchEngine(system.upscale, scale=3, radius=2)  # type: ignore[arg-type]
+    nature = engine.nature(3)
+    assert 3 * 9 * 4 < nature.bytes_per_pixel < 100 * 3 * 9 * 4
     for memory in (1 << 24, 1 << 22):
-        monkeypatch.setattr(tiling, "tile_memory", lambda device, memory=memory: memory)
-        seen: list[int] = []
-
-        def network(x: Tensor, seen: list[int] = seen) -> Tensor:
-            seen.append(x.shape[2] * x.shape[3])
-            return system.upscale(x)  # type: ignore[operator]
-
-        tiling.run(network, picture(700, 600), scale=3, radius=2)
-        sides.append(max(seen))
-    per_pixel = tiling.study(system.upscale, 3, 3, 1, tiling.CPU, torch.float32).bytes_per_pixel
-    assert 3 * 9 * 4 < per_pixel < 100 * 3 * 9 * 4
-    assert sides[1] * per_pixel < 2 * (1 << 22)
+        engine.nature = lambda channels, memory=memory: replace(nature, memory=memory)
+        plan = tiling.choose(engine, (700, 600, 3), None)
+        sides.append((plan.rows[0].stop - plan.rows[0].start) * (plan.columns[0].stop - plan.columns[0].start))
+    assert sides[1] * nature.bytes_per_pixel < 2 * (1 << 22)
     assert sides[0] > 2 * sides[1]
 
 
-def test_the_result_has_channels_innermost_for_the_codec() -> None:
-    result = run(SYSTEMS["bicubic"](), picture(20, 30))
-    assert result.permute(1, 2, 0).is_contiguous()
+@pytest.mark.parametrize("workers", [1, 2, 16])
+def test_narrow_and_wide_pictures_give_every_core_a_tile_and_no_course_is_higher_than_memory_allows(workers: int) -> None:
+    engine = TorchEngine(SYSTEMS["edsr"]().upscale, scale=3, radius=7)  # type: ignore[arg-type]
+    engine.workers = workers
+    for height, width in ((200, 20_000), (20_000, 200), (3000, 3000), (1_000_000, 150)):
+        plan = tiling.choose(engine, (height, width, 3), None)
+        assert len(plan.rows) * len(plan.columns) >= workers
+        assert plan.ahead * 9 * width * 3 <= 1 << 28

@@ -5,7 +5,10 @@ ITU-R BT.601 in the range 16 to 235 of 255, as MATLAB's `rgb2ycbcr` has it; here
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the numbers are also needed where there is no torch
+    from torch import Tensor
 
 WEIGHTS = (65.481, 128.553, 24.966)  # of red, green, blue in [0, 1]; together 219, the width of the range
 BLACK = 16 / 255

@@ -51,6 +51,7 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
+@torch.no_grad()
 def broadcast(tensors: Sequence[Tensor]) -> None:
     """Give every process the first one's values."""
     if ranks() > 1:

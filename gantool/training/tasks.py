@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gantool import images, tiling
+from gantool.backends.pytorch import TorchEngine
 from gantool.data.folders import PhotoFolder, batches, list_pictures, read_rgb
 from gantool.data.transforms import MARGIN, low_high_pair
 from gantool.layers.resampling import imresize
@@ -68,10 +69,10 @@ class Upscaling:
         s = self.scale
         high = photo[:, : photo.shape[1] // s * s, : photo.shape[2] // s * s]
         low = imresize(high[None], 1 / s)[0]
-        result = tiling.run(
-            system.upscale, low, scale=s, radius=system.radius, multiple=system.multiple, tile=None, device=self.device
-        )
-        return measure(result, high, ["psnr-y"], border=s)["psnr-y"]
+        engine = TorchEngine(system.upscale, scale=s, radius=system.radius, multiple=system.multiple, device=self.device)
+        larger = tiling.run(engine, images.Picture(low).bands(), (*low.shape[1:], 3))
+        result = images.Picture.of(larger, images.Page(high.shape[2], high.shape[1], 3), None)
+        return measure(result.color, high, ["psnr-y"], border=s)["psnr-y"]
 
     def draw_samples(self, system: System, path: Path) -> None:
         """Write a sheet: a row each for the low resolution, the result and the high resolution of the same few samples."""

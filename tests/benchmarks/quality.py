@@ -16,11 +16,12 @@ from pathlib import Path
 from statistics import fmean
 
 from gantool import systems, weights
+from gantool.engines import upscaler
 from gantool.errors import GantoolError
 from gantool.evaluate import find_pairs
 from gantool.images import read
 from gantool.metrics import measure
-from gantool.upscale import upscale, upscaler
+from gantool.upscale import upscale
 
 SET14 = Path(__file__).resolve().parents[3] / "shared/data/set14"
 METRICS = ("psnr-y", "ssim-y")

@@ -1,8 +1,8 @@
 """`gantool upscale` against the usual loop, interleaved in one run: python tests/benchmarks/upscale.py.
 
 The usual loop is Real-ESRGAN's, told again: the whole picture as float, eager NCHW under no_grad, tiles of 400 with 10 pixels
-of overlap, cv2.imwrite. Both sides have the same weights and picture and are
-processes of their own; CPU seconds and peak memory are the operating system's.
+of overlap, cv2.imwrite. All sides have the same weights and picture and are processes of their own; CPU seconds and peak
+memory are the operating system's. OpenVINO is measured where it is installed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -24,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from gantool import images, tiling, weights
+from gantool import engines, images, machine, tiling, weights
 from gantool.layers.resampling import imresize
 from gantool.systems.super_resolution import edsr, span
 
@@ -65,22 +69,33 @@ def usual_tiles(network: Callable[[Tensor], Tensor], image: Tensor, scale: int, 
     return result
 
 
-def our_parts(source: Path, target: Path, model: Path) -> dict[str, float]:
-    """Upscale with gantool's functions; return the CPU seconds of network and encoder."""
-    system = weights.load(str(model)).system
-    picture = images.read(source)
+def our_parts(source: Path, target: Path, model: Path, backend: engines.Backend) -> dict[str, float]:
+    """Upscale with gantool's functions; return the CPU seconds of network and encoder, and of all up to the first rows."""
+    machine.keep_freed_memory()
+    engine = engines.load(str(model), engines.Settings(backend)).engine
+    with images.open_picture(source, str(source), images.MAX_PIXELS) as reader:
+        page = reader.pages[0]
+        rows = list(reader.bands())
+    engine.nature(page.channels)
     begin = time.process_time()
-    result = tiling.run(
-        system.upscale, picture.color, scale=system.scale, radius=system.radius, multiple=system.multiple, tile=None,
-        device=torch.device("cpu"),
-    )  # fmt: skip
+    bands = tiling.run(engine, iter(rows), (page.height, page.width, page.channels))
+    result = [next(bands)]
+    first = time.process_time()
+    result += bands
     network = time.process_time() - begin
     begin = time.process_time()
-    images.write(target, images.Picture(result))
-    return {"network": network, "encoder": time.process_time() - begin}
+    larger = replace(page, width=page.width * engine.scale, height=page.height * engine.scale)
+    with images.create(target, "png", [larger], images.Metadata(), 95) as writer:
+        for band in result:
+            writer.write(band)
+    return {"network": network, "encoder": time.process_time() - begin, "first": first}
 
 
-SIDES = {"usual": usual_loop, "ours": our_parts}
+SIDES: dict[str, Callable[[Path, Path, Path], dict[str, float]]] = {
+    "usual": usual_loop,
+    "torch": partial(our_parts, backend="torch"),
+    "openvino": partial(our_parts, backend="openvino"),
+}
 
 
 # --- measuring -------------------------------------------------------------------------------------------------------
@@ -119,49 +134,84 @@ def flop_per_pixel(model: Path) -> float:
     return counter.get_total_flops() / 64**2
 
 
-def compare(name: str, model: Path, source: Path, folder: Path, repeats: int) -> None:
+def compare(name: str, model: Path, source: Path, folder: Path, repeats: int, backends: Sequence[str]) -> None:
     """Print the ratios for one model."""
     here = [sys.executable, __file__, "--side"]
-    outputs = {side: folder / f"{side}.png" for side in ("usual", "ours", "command")}
-    command = [sys.executable, "-m", "gantool", "upscale", str(source), "-o", str(outputs["command"]), "-m", str(model)]
-    runs: dict[str, list[dict[str, float]]] = {"usual": [], "ours": [], "command": []}
+    runs: dict[str, list[dict[str, float]]] = defaultdict(list)
     rates = []
     for _ in range(repeats):
-        for side in ("usual", "ours"):
-            runs[side].append(measured([*here, side, str(source), str(outputs[side]), str(model)]))
-        runs["command"].append(measured([*command, "--overwrite", "-q"]))
+        for side in ("usual", *backends):
+            output = folder / f"{side}.png"
+            runs[side].append(measured([*here, side, str(source), str(output), str(model)]))
+            if side != "usual":
+                runs[f"{side} command"].append(measured(command(source, folder / f"{side} command.png", model, side)))
         rates.append(gemm_rate())
-    check_outputs(outputs)
+    with images.open_picture(source, str(source), images.MAX_PIXELS) as reader:
+        page = reader.pages[0]
+    flop = flop_per_pixel(model) * page.height * page.width
+    gemm = statistics.median(rates)
+    print(f"{name}, {page.width}x{page.height} in, medians of {repeats} interleaved runs, GEMM {gemm / 1e9:.0f} GFLOP/s:")
+    print(f"  the usual loop reaches {reached(flop, runs['usual'], rates)} of the GEMM rate")
+    for backend in backends:
+        check_outputs(folder, backend)
+        ours = runs[f"{backend} command"]
+        megapixels = page.width * page.height * 16 / 1e6
+        encoder = statistics.median(run["encoder"] for run in runs[backend]) / megapixels
+        sizes = [(folder / f"{side}.png").stat().st_size for side in (f"{backend} command", "usual")]
+        print(f"  usual loop / gantool on {backend}:")
+        print(f"    CPU time, whole process   {ratio('cpu', runs['usual'], ours)}")
+        print(f"    CPU time, network         {ratio('network', runs['usual'], runs[backend])}")
+        print(f"    CPU time, encoder         {ratio('encoder', runs['usual'], runs[backend])}, {1000 * encoder:.0f} ms/MP")
+        print(f"    peak memory               {ratio('mib', runs['usual'], ours)}, {median('mib', ours):.0f} MiB")
+        print(f"    of the GEMM rate          {reached(flop, runs[backend], rates)}")
+        print(f"    CPU time to first rows    {median('first', runs[backend]):.1f} s")
+        print(f"    size of the PNG           {sizes[0] / sizes[1]:.2f} of the usual loop's", flush=True)
 
-    def ratio(key: str, side: str) -> str:
-        values = sorted(a[key] / b[key] for a, b in zip(runs["usual"], runs[side], strict=True))
-        return f"{statistics.median(values):.2f}x ({values[0]:.2f} to {values[-1]:.2f})"
 
-    height, width = images.read(source).color.shape[1:]
-    flop = flop_per_pixel(model) * height * width
-    reached = statistics.median(flop / run["network"] / rate for run, rate in zip(runs["ours"], rates, strict=True))
-    usual = statistics.median(flop / run["network"] / rate for run, rate in zip(runs["usual"], rates, strict=True))
-    print(f"{name}, {width}x{height} in, medians of {repeats} interleaved runs, usual loop / gantool:")
-    print(f"  CPU time, whole process   {ratio('cpu', 'command')}")
-    print(f"  CPU time, network         {ratio('network', 'ours')}")
-    print(f"  CPU time, encoder         {ratio('encoder', 'ours')}")
-    ours = statistics.median(run["mib"] for run in runs["command"])
-    print(f"  peak memory               {ratio('mib', 'command')}, gantool {ours:.0f} MiB")
-    gemm = statistics.median(rates) / 1e9
-    print(f"  of the GEMM rate          {reached:.0%} (usual loop {usual:.0%}, GEMM {gemm:.0f} GFLOP/s)")
-    sizes = {side: path.stat().st_size / 2**20 for side, path in outputs.items()}
-    print(f"  size of the PNG           {sizes['command']:.1f} MiB (usual loop {sizes['usual']:.1f} MiB)", flush=True)
+def command(source: Path, target: Path, model: Path | str, backend: str) -> list[str]:
+    """Return a call of gantool."""
+    options = ["-o", str(target), "-m", str(model), "--backend", backend, "--overwrite", "-q"]
+    return [sys.executable, "-m", "gantool", "upscale", str(source), *options]
 
 
-def check_outputs(outputs: dict[str, Path]) -> None:
+def median(key: str, runs: Sequence[Mapping[str, float]]) -> float:
+    """Return the median of one figure."""
+    return statistics.median(run[key] for run in runs)
+
+
+def ratio(key: str, usual: Sequence[Mapping[str, float]], ours: Sequence[Mapping[str, float]]) -> str:
+    """Return the median of the ratios of each round, and their spread."""
+    values = sorted(a[key] / b[key] for a, b in zip(usual, ours, strict=True))
+    return f"{statistics.median(values):.2f}x ({values[0]:.2f} to {values[-1]:.2f})"
+
+
+def reached(flop: float, runs: Sequence[Mapping[str, float]], rates: Sequence[float]) -> str:
+    """Return what part of the matrix product's rate a network reaches."""
+    return f"{statistics.median(flop / run['network'] / rate for run, rate in zip(runs, rates, strict=True)):.0%}"
+
+
+def check_outputs(folder: Path, backend: str) -> None:
     """Stop unless both of ours are equal and the usual loop's differs by no more than its short overlap explains."""
-    ours, command, usual = (cv2.imread(str(outputs[side])).astype(np.int16) for side in ("ours", "command", "usual"))
-    if not np.array_equal(ours, command):
+    names = (backend, f"{backend} command", "usual")
+    ours, whole, usual = (cv2.imread(str(folder / f"{name}.png")).astype(np.int16) for name in names)
+    if not np.array_equal(ours, whole):
         raise SystemExit("the command's result differs from the functions' result")
     difference = np.abs(ours - usual)
-    print(f"  the results differ in {(difference > 0).mean():.2%} of values, by {difference.max()} levels at most")
+    print(f"  {backend}: differs from the usual loop in {(difference > 0).mean():.2%} of values, by at most {difference.max()}")
     if (difference**2).mean() > 255**2 / 10**5:
         raise SystemExit("the two results are under 50 dB apart: not the same picture")
+
+
+def compare_memory(folder: Path, side: int = 1768) -> None:
+    """Print the peak memory of both for a result of 50 megapixels from a network without weights, where only pictures count."""
+    source = folder / "large.png"
+    large = imresize(images.read(PICTURE).color[None], (side / 128, side / 192), (side, side))[0]
+    images.write(source, images.Picture(large))
+    usual = measured([sys.executable, __file__, "--side", "usual", str(source), str(folder / "usual.png"), "bicubic-x4"])
+    ours = measured(command(source, folder / "ours.png", "bicubic-x4", "torch"))
+    share = ours["mib"] / usual["mib"]
+    size = f"{4 * side}x{4 * side}"
+    print(f"bicubic, {size} out: peak {ours['mib']:.0f} MiB, {share:.2f} of the usual loop's {usual['mib']:.0f} MiB")
 
 
 def random_model(path: Path, name: str) -> Path:
@@ -187,9 +237,11 @@ def main() -> None:
         folder = Path(name)
         large = imresize(images.read(PICTURE).color[None], arguments.zoom)[0]
         images.write(folder / "in.png", images.Picture(large))
+        backends = ["torch", "openvino"] if find_spec("openvino") else ["torch"]
         for network in ("edsr-baseline", "span"):
             model = random_model(folder / f"{network}.safetensors", network)
-            compare(network, model, folder / "in.png", folder, arguments.repeats)
+            compare(network, model, folder / "in.png", folder, arguments.repeats, backends)
+        compare_memory(folder)
 
 
 if __name__ == "__main__":

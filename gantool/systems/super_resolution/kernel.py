@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from gantool.errors import UsageError, unknown
-from gantool.layers.resampling import KERNELS, Kernel, imresize
+from gantool.layers.kernels import KERNELS, Kernel
+from gantool.layers.resampling import imresize
 from gantool.system import Stage, System
 
 

@@ -8,6 +8,8 @@ told: its layers are given `Rows` in place of tensors. Layers that look farther 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
 from typing import TypeVar, cast
 
 import torch
@@ -99,6 +101,12 @@ class Stream:
         self._turn = 0
         self._allowance = 0  # rows that layers may still add below the picture in this passage
 
+    @property
+    def held(self) -> int:
+        """Bytes that layers keep for the next band."""
+        kept = (each for memory in self._memory for each in (memory if isinstance(memory, list) else [memory]))
+        return sum(each.rows.data.nbytes for each in kept if isinstance(each, _Kept) and each.rows is not None)
+
     def push(self, band: Tensor) -> tuple[int, Tensor]:
         """Take the next rows (1, C, rows, W), and give those of the result that are ready.
 
@@ -146,6 +154,40 @@ class Stream:
             self._memory.append(initial)
         self._turn += 1
         return cast("State", self._memory[self._turn - 1])
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a trial shows of a network that runs in bands.
+
+    Attributes:
+        radius: of the network.
+        held: bytes that its layers keep between two bands for each column of the picture.
+    """
+
+    radius: int
+    held: float
+
+
+def trial(network: Network, image: Tensor, expected: Tensor) -> Trial | None:
+    """Return what a network is like if it gives in bands what it gives for the whole image, else None.
+
+    Args:
+        network: from (1, C, h, w) to (1, C, scale h, scale w).
+        image: (1, C, side, side).
+        expected: what the network gives for it.
+    """
+    stream, side = Stream(network), image.shape[2]
+    try:
+        parts = [stream.push(image[:, :, start : start + 5])[1] for start in range(0, side, 5)]
+        held = stream.held / image.shape[3]
+        parts += [rows for _, rows in stream.finish(image[:, :, side:], 5)]
+        first, _ = Stream(network, 1).push(image[:, :, 1:5])
+    except Unstreamable:
+        return None
+    result = torch.cat(parts, 2)
+    same = result.shape == expected.shape and torch.allclose(result, expected, rtol=1e-3, atol=1e-3)
+    return Trial(ceil(first * side / expected.shape[2]) - 1, held) if same else None
 
 
 class _Kept:

@@ -1,0 +1,119 @@
+"""From a model's name to an engine that computes it: which back-end, on which device, in which precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from gantool import systems, weights
+from gantool.backends import Engine
+from gantool.errors import UsageError, printable
+
+if TYPE_CHECKING:
+    from gantool.system import Upscaler
+
+Backend: TypeAlias = Literal["auto", "torch", "openvino"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How models are to be computed.
+
+    Attributes:
+        backend: torch, openvino, or auto, which is torch.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        dtype: auto, fp32, fp16 or bf16.
+        halo: pixels that a part of a picture sees around it; None: all that matter.
+        memory: bytes that may be used in all; None: what is usual.
+        ensemble: mean over the eight turns and reflections of the input.
+        offline: never ask the network.
+        registry: a weights.toml of one's own.
+    """
+
+    backend: Backend = "auto"
+    device: str = "auto"
+    dtype: str = "auto"
+    halo: int | None = None
+    memory: int | None = None
+    ensemble: bool = False
+    offline: bool = False
+    registry: Path | None = None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to run.
+
+    Attributes:
+        name: of the model.
+        sha256: of its file; empty where there is none.
+        engine: what runs it.
+    """
+
+    name: str
+    sha256: str
+    engine: Engine
+
+
+def load(reference: str, settings: Settings) -> Loaded:
+    """Return a model ready to upscale.
+
+    Raises:
+        UsageError: there is no such model, it does not upscale, or the settings do not suit it.
+        WeightsError: the weights cannot be had, are damaged, unsafe, or fit no system.
+    """
+    if settings.backend == "openvino":
+        return on_openvino(reference, settings)
+    return on_torch(weights.load(reference, offline=settings.offline, registry=settings.registry), settings)
+
+
+def on_openvino(reference: str, settings: Settings) -> Loaded:
+    """Return a model on OpenVINO, without importing torch; see `load`."""
+    from gantool.backends import openvino
+
+    openvino.library()  # whether it is there is known before anything is downloaded
+    found = weights.read(reference, offline=settings.offline, registry=settings.registry)
+    engine = openvino.for_upscaling(
+        found,
+        device=settings.device,
+        dtype=settings.dtype,
+        halo=settings.halo,
+        memory=settings.memory,
+        ensemble=settings.ensemble,
+    )
+    return Loaded(found.name, found.sha256, engine)
+
+
+def on_torch(model: weights.Model, settings: Settings) -> Loaded:
+    """Return a loaded model on torch, moved to the device; see `load`."""
+    import torch
+
+    from gantool import devices
+    from gantool.backends import pytorch
+
+    upscaler(model)
+    device = devices.choose_device(settings.device)
+    dtype = devices.choose_dtype(settings.dtype, device)
+    if settings.dtype == "auto" and device.type == "cuda" and model.system.half_safe:
+        dtype = torch.float16  # the bundled networks' results differ by one level at most, in 4 % of values (62 dB)
+    if settings.dtype == "fp16" and not model.system.half_safe:
+        raise UsageError(f"{printable(model.name)} is not sound in fp16: use --dtype bf16 or fp32")
+    engine = pytorch.for_upscaling(
+        model.system, device, dtype, halo=settings.halo, memory=settings.memory, ensemble=settings.ensemble
+    )
+    return Loaded(model.name, model.sha256, engine)
+
+
+def upscaler(model: weights.Model) -> Upscaler:
+    """Return a model's system, if it can upscale.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    from gantool.system import Upscaler
+
+    if not isinstance(model.system, Upscaler):
+        others = ", ".join(systems.names("super_resolution"))
+        raise UsageError(f"{printable(model.name)} is of {systems.name_of(model.system)}, which does not upscale: use {others}")
+    return model.system
