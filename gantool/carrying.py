@@ -74,11 +74,8 @@ class Carrier:
         Raises:
             InputError: it cannot be read.
         """
-        source: Path | bytes = item.source or sys.stdin.buffer.read(images.MAX_BYTES + 1)
-        if isinstance(source, bytes) and not 0 < len(source) <= images.MAX_BYTES:
-            raise InputError(f"standard input has {'too much' if source else 'nothing'} in it: give it one picture")
         name = "standard input" if item.source is None else printable(item.source)
-        with images.open_picture(source, name, self.max_pixels) as reader:
+        with images.open_picture(item.source or _standard_input(), name, self.max_pixels) as reader:
             yield reader
 
     def prepared(self, page: Page) -> Page:
@@ -145,6 +142,16 @@ class Carrier:
 
     def _bits(self, page: Page, form: Format) -> Literal[8, 16]:
         return page.bits if form in DEEP and self.bits != "8" else 8
+
+
+def _standard_input() -> bytes:
+    try:
+        data = b"" if sys.stdin is None else sys.stdin.buffer.read(images.MAX_BYTES + 1)  # None: it is closed
+    except OSError as error:
+        raise InputError(f"standard input cannot be read: {error.strerror}") from error
+    if not 0 < len(data) <= images.MAX_BYTES:
+        raise InputError(f"standard input has {'too much' if data else 'nothing'} in it: give it one picture")
+    return data
 
 
 @contextmanager

@@ -139,7 +139,8 @@ def upscale(
         Literal["none", "gps", "all"], typer.Option(help="Leave out where it was taken, or all that the file says of it.")
     ] = "none",
     name: Annotated[
-        str | None, typer.Option(metavar="PATTERN", help="Of outputs, without extension: {stem}, {suffix}, {scale}, {model}.")
+        str | None,
+        typer.Option(metavar="PATTERN", help="Of outputs, without extension: {stem}, {suffix}, {scale}, {size}, {model}."),
     ] = None,
     recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Take sub-folders too, and mirror them.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,

@@ -53,7 +53,6 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-
 def channels_last(module: M) -> M:
     """Lay out a module's filters with channels innermost, which convolutions run on a third faster, and return it."""
     for parameter in module.parameters():

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from string import Formatter
 from typing import Literal, TypeAlias
 
 from gantool.errors import InputError, UsageError, printable
@@ -78,8 +79,11 @@ class Naming:
             UsageError: the pattern is wrong, or gives no plain file name.
         """
         fields = {"stem": path.stem, "suffix": path.suffix[1:], **self.fields}
+        pattern = default if self.pattern is None else self.pattern
         try:
-            stem = (default if self.pattern is None else self.pattern).format_map(fields)
+            if any(specification or conversion for _, _, specification, conversion in Formatter().parse(pattern)):
+                raise ValueError("a width could be any number of gigabytes")
+            stem = pattern.format_map(fields)
         except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
             known = ", ".join(f"{{{field}}}" for field in fields)
             raise UsageError(f"--name {printable(self.pattern)} is not understood: what can stand in it is {known}") from error

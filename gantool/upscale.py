@@ -53,6 +53,8 @@ def run(options: Options) -> int:
     Raises:
         GantoolError: nothing was done, or the run could not go on; a single input's errors are only reported.
     """
+    if options.dry_run and options.reporting.file is not None:
+        raise UsageError("--report tells what was done, and --dry-run does nothing: leave one out, or use --json")
     sources = outputs.expand(options.inputs, options.recursive)
     root = outputs.output_folder(sources, options.output)
     carrier = _carrier(options, single=root is None)

@@ -122,3 +122,29 @@ def faults(kind: str, data: bytes) -> Iterator[tuple[str, bytes]]:
         place = draw.randrange(min(len(data) - 4, 200))
         yield "lie", data[:place] + 4 * value + data[place + 4 :]
     yield "appended", data + draw.randbytes(100)
+
+
+EXTREME = (0, 1, 2, 127, 128, 255, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
+
+
+def lied(data: bytes, place: int, size: int, value: int, big: bool) -> bytes:
+    """Return a file with a number of `size` bytes replaced, in one of the two orders."""
+    place %= max(1, len(data) - size)
+    return data[:place] + (value % (1 << 8 * size)).to_bytes(size, "big" if big else "little") + data[place + size :]
+
+
+def sealed(data: bytes, which: int, place: int, size: int, value: int) -> bytes:
+    """Return a PNG file with a number replaced in one of its chunks, of pixels before they are compressed: all checks hold."""
+    parts, at = [], 8
+    while at < len(data):
+        length, kind = struct.unpack(">I4s", data[at : at + 8])
+        parts.append((kind, data[at + 8 : at + 8 + length]))
+        at += 12 + length
+    kind, content = parts[which % len(parts)]
+    try:
+        head = 4 if kind == b"fdAT" else 0
+        content = content[:head] + zlib.compress(lied(zlib.decompress(content[head:]), place, size, value, big=True))
+    except zlib.error:  # it is not compressed
+        content = lied(content, place, size, value, big=True)
+    parts[which % len(parts)] = kind, content
+    return data[:8] + b"".join(chunk(*part) for part in parts)

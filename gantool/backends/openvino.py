@@ -152,6 +152,7 @@ class Compiler:
             "INFERENCE_NUM_THREADS": self.workers,  # one for each stream: several would wait for one another
             "ENABLE_CPU_PINNING": False,  # others use the machine too
             "ENABLE_HYPER_THREADING": True,
+            "CPU_RUNTIME_CACHE_CAPACITY": 64,  # kernels for shapes; the usual 5000 are half a MiB each in a run over many sizes
         }
         self._networks: dict[tuple[Form, int, str, Result], Network] = {}
         self._lock = threading.Lock()

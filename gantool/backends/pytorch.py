@@ -72,11 +72,12 @@ class TorchEngine:
 
     @torch.inference_mode()
     def run(self, window: Band, rows: slice, columns: slice) -> Band:
-        """See `Engine`."""
+        """See `Engine`. 16 bits are more than half precision has."""
+        dtype = self.dtype if window.dtype == np.uint8 else torch.float32
         try:
-            return self._run(window, rows, columns, self.dtype)
+            return self._run(window, rows, columns, dtype)
         except _NotFinite:
-            if self.dtype == torch.float32:
+            if dtype == torch.float32:
                 raise InputError(_NOT_FINITE) from None
         if not self._redone:
             say("a result in half precision is not finite: such parts are done again in float32")

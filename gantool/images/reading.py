@@ -8,7 +8,7 @@ progressive JPEG are decoded as wholes, as their decoders know no other way.
 
 What comes out is upright, gray, gray and alpha, RGB, or RGB and alpha, of 8 or 16 bits by the file's type:
 
-- 1, 2 and 4 bits of gray become 8; a palette becomes RGB, or gray where libvips finds nothing but grays in it; a colour that
+- 1, 2 and 4 bits of gray become 8; a palette becomes RGB, or in TIFF and BMP gray where it has nothing but grays; a colour that
   is declared transparent becomes alpha.
 - 10 and 12 bits, 32, and floating point become 16: what is 0 to 1 there is all levels here, and values outside are clipped.
 - CMYK becomes sRGB through the file's profile, or a common one; LAB becomes sRGB. A profile that is for other colours than
@@ -39,6 +39,7 @@ from gantool.machine import is_out_of_memory
 
 MAX_PIXELS: Final = 89_000_000  # of a page, if nobody asks for more: 267 MB as RGB, and the size Pillow begins to suspect
 _PAGES: Final = 100  # of that size, all pages of a file may have: some minutes of video, or hundreds of scanned pages
+_DPI: Final = 0.1, 1e6  # least and most pixels per inch that are taken for true, which all formats can hold
 _ORIENTATION, _ACROSS, _DOWN, _UNIT = 274, 282, 283, 296  # fields of EXIF
 _INCHES: Final = {2: 1.0, 3: 2.54}  # units of resolution: pixels per inch, per centimetre
 
@@ -63,6 +64,8 @@ class Reader:
         self.pages: Sequence[Page] = tuple(turned(page, orientation) for page, orientation in self._stored)
         icc = _fitting(said.icc, self.pages[0], source.name)
         dpi = said.dpi or (told.dpi if told else None)
+        if dpi and not all(_DPI[0] <= value <= _DPI[1] for value in dpi):
+            dpi = None
         if dpi and self._stored[0][1] >= ACROSS:
             dpi = dpi[1], dpi[0]
         self.metadata: Metadata = replace(said, icc=icc, exif=said.exif if told else None, dpi=dpi)
