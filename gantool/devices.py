@@ -64,5 +64,5 @@ def channels_last(module: M) -> M:
 def tile_memory(device: torch.device) -> int:
     """Return the bytes that one tile's features may take: on a CPU little, as every core has a tile and more is no faster."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0]) // 2
+        return int(torch.cuda.mem_get_info(device)[0]) // 4  # two are there at a time
     return 1 << 30 if device.type == "mps" else 1 << 25

@@ -57,4 +57,5 @@ def test_a_taller_picture_takes_no_more_memory(
     options = ("-m", "bicubic", "-s", scale, "--format", form, "-o", f"{tmp_path}/out/")
     before, after = peaks(*pictures, *options)
     more = (height - 8000) * WIDTH * channels * scale**2 / 2**20  # MiB of the result
-    assert after - before < 35 < more / 2
+    # up to 31 were measured, holes in the heap; a picture or result that is held would be seen
+    assert after - before < 50 < 0.8 * more

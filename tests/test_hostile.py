@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from conftest import Result
 from hostile import EXTREME, faults, kinds, lied, sealed
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import frames, png_of, whole
+from pictures import chunk, frames, metadata, png_of, whole
 from PIL import Image
 
 from gantool.errors import InputError
@@ -181,6 +182,16 @@ def test_what_is_no_picture_is_never_handed_to_a_decoder(tmp_path: Path, run_cli
     assert sorted(os.listdir(tmp_path)) == ["in", "out"]
 
 
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp", "avif", "tiff"])
+def test_a_resolution_that_makes_no_sense_is_left_out(form: str, tmp_path: Path, run_cli: Run) -> None:
+    for metres in ((1, 1), (1, 4000), (0xFFFFFFFF, 0xFFFFFFFF)):
+        pixels = np.zeros((16, 16, 3), np.uint8)
+        (tmp_path / "a.png").write_bytes(png_of(pixels, chunk(b"pHYs", struct.pack(">IIB", *metres, 1))))
+        output = tmp_path / f"out.{form}"
+        assert run_cli("upscale", tmp_path / "a.png", *DOUBLE, "-o", output, "--overwrite").err == ""
+        assert metadata(output.read_bytes()).dpi is None
+
+
 @settings(max_examples=1500, deadline=5000, database=None, derandomize=True)
 @given(
     number=st.integers(0, 69),
@@ -189,14 +200,14 @@ def test_what_is_no_picture_is_never_handed_to_a_decoder(tmp_path: Path, run_cli
         min_size=1,
         max_size=3,
     ),
-    chunk=st.integers(0, 7),
+    which=st.integers(0, 7),
 )
 def test_files_that_lie_are_pictures_of_their_stated_size_or_refused(
-    number: int, lies: list[tuple[int, int, int, bool]], chunk: int
+    number: int, lies: list[tuple[int, int, int, bool]], which: int
 ) -> None:
     kind, data = sorted(kinds().items())[number % len(kinds())]
     for place, size, value, big in lies:
-        data = sealed(data, chunk, place, size, value) if "png" in kind else lied(data, place, size, value, big)
+        data = sealed(data, which, place, size, value) if "png" in kind else lied(data, place, size, value, big)
     refusal = "it "
     try:
         with open_picture(data, "it", 10**6) as reader:

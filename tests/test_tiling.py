@@ -230,6 +230,33 @@ def test_a_value_that_is_not_finite_is_an_error_and_not_a_black_picture(value: f
         run_network(network, picture(30, 20), scale=1, radius=2, tile=8)
 
 
+def test_what_is_not_finite_in_half_precision_is_done_again_in_float32(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of windows, those alone where it is so; and 16 bits never go through half precision, which has fewer."""
+    system, image = SYSTEMS["bicubic"](), picture(64, 48)
+    full, half = [0], [0]
+
+    def network(x: Tensor) -> Tensor:
+        full[0] += 1
+        return system.upscale(x)  # type: ignore[operator, no-any-return]
+
+    def halved(x: Tensor) -> Tensor:
+        half[0] += 1
+        return system.upscale(x.float()).to(x.dtype) * (float("nan") if half[0] % 4 == 0 else 1.0)  # type: ignore[operator]
+
+    engine = TorchEngine(network, scale=3, radius=2, halved=halved, dtype=torch.bfloat16)
+    engine.workers = 1
+    pixels = image.permute(1, 2, 0).numpy()
+    result = np.concatenate(list(tiling.run(engine, bands(pixels, 13), pixels.shape, tile=8)))
+    windows = half[0]
+    assert windows > 8
+    assert full[0] == windows // 4
+    apart = np.abs(result - whole(system, image).clamp(0, 255).permute(1, 2, 0).numpy())
+    assert apart.max() < 4
+    assert capsys.readouterr().err == "a result in half precision is not finite: such parts are done again in float32\n"
+    list(tiling.run(engine, bands(pixels.astype(np.uint16), 13), pixels.shape, tile=8))
+    assert (half[0], full[0]) == (windows, windows // 4 + windows)
+
+
 def test_a_network_without_a_radius_gets_the_whole_picture() -> None:
     shapes = []
 

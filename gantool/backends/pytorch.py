@@ -59,7 +59,7 @@ class TorchEngine:
         self.scale, self.radius, self.multiple, self.device, self.dtype = scale, radius, multiple, device, dtype
         self._networks = {torch.float32: network, **({} if halved is None else {dtype: halved})}
         self._memory = memory
-        self.workers = machine.usable_cores() if device.type == "cpu" else 1
+        self.workers = machine.usable_cores() if device.type == "cpu" else 2 if device.type == "cuda" else 1
         self.nature = cache(self._study)  # once for gray, once for colour
         self._layerwise = cache(self._divided)  # likewise
         self._redone = False  # something was done again in float32
@@ -151,6 +151,8 @@ class TorchEngine:
     def enter_thread(self, threads: int) -> None:
         """See `Engine`. At every layer several threads wait for one another, at full power: windows have one each."""
         torch.set_num_threads(threads)
+        if self.device.type == "cuda":  # so that one window's transfers go on beside another's computing
+            torch.cuda.set_stream(torch.cuda.Stream(self.device))  # type: ignore[no-untyped-call]
 
     def is_out_of_memory(self, error: Exception) -> bool:
         """See `Engine`."""
@@ -215,7 +217,10 @@ class _NotFinite(Exception):  # noqa: N818
 def _to_tensor(window: Band, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Return (1, C, h, w) in [0, 1] for (h, w, C) levels; channels stay innermost."""
     window = np.require(window, requirements=["C", "W"])  # torch warns of what must not be written to, as decoders may give it
-    levels = torch.from_numpy(window).to(device).permute(2, 0, 1)[None]
+    levels = torch.from_numpy(window)
+    if device.type == "cuda":
+        levels = levels.pin_memory()
+    levels = levels.to(device, non_blocking=True).permute(2, 0, 1)[None]
     return levels.to(dtype, memory_format=torch.channels_last) / np.iinfo(window.dtype).max
 
 

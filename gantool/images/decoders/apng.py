@@ -18,6 +18,7 @@ from gantool.images.decoders.strip import Strip
 from gantool.images.page import Page
 from gantool.images.source import Source
 
+_ROWS = 64  # of a frame at a time: blending takes several times the memory of what is blended
 _KEEP, _RESTORE = 0, 2  # of a frame's part of the picture, before the next is drawn; 1 clears it
 _OVER = 1  # alpha decides how much of what is there still shows; 0 replaces it
 
@@ -84,13 +85,17 @@ class Apng:
 
     def _drawn(self, canvas: Band, number: int) -> Band:
         control, drawn = self._controls[number], canvas.copy()
-        pixels = self._decoded(number)
-        if pixels.shape[2] < canvas.shape[2]:
-            opaque = np.full((*pixels.shape[:2], 1), np.iinfo(pixels.dtype).max, pixels.dtype)
-            pixels = np.concatenate([pixels, opaque], axis=2)
-        if control.blending == _OVER and canvas.shape[2] in (2, 4):
-            pixels = _over(pixels, canvas[control.place])
-        drawn[control.place] = pixels
+        rows, columns = control.place
+        top = rows.start
+        for pixels in self._decoded(number):
+            place = slice(top, top + len(pixels)), columns
+            if pixels.shape[2] < canvas.shape[2]:
+                opaque = np.full((*pixels.shape[:2], 1), np.iinfo(pixels.dtype).max, pixels.dtype)
+                pixels = np.concatenate([pixels, opaque], axis=2)
+            if control.blending == _OVER and canvas.shape[2] in (2, 4):
+                pixels = _over(pixels, canvas[place])
+            drawn[place] = pixels
+            top += len(pixels)
         return drawn
 
     def _disposed(self, before: Band, drawn: Band, number: int) -> Band:
@@ -103,8 +108,8 @@ class Apng:
         cleared[control.place] = 0
         return cleared
 
-    def _decoded(self, number: int) -> Band:
-        """Return the pixels of a frame (rows, width, channels)."""
+    def _decoded(self, number: int) -> Bands:
+        """Decode the pixels of a frame, in bands."""
         control, frame = self._controls[number], self._chunks.frames[number]
         header = struct.pack(">II", control.width, control.height) + self._chunks.header[8:]
         parts = [SIGNATURE, packed(b"IHDR", header), self._chunks.colors]
@@ -113,7 +118,8 @@ class Apng:
                 data = checked(file, chunk, chunk.size)
                 parts.append(packed(b"IDAT", data if chunk.kind == b"IDAT" else data[4:]))  # behind a number
         image = vips.load_bytes(b"".join([*parts, packed(b"IEND", b"")]), "png")
-        return vips.levels(vips.fetch(image, 0, image.height))
+        for top in range(0, image.height, _ROWS):
+            yield vips.levels(vips.fetch(image, top, min(_ROWS, image.height - top)))
 
 
 def png(source: Source) -> Decoder:
