@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from math import ceil, isqrt
+from threading import Lock
 
 from gantool.backends import Engine
 from gantool.bands import Band, Bands
@@ -158,6 +159,7 @@ class _Work:
     def __init__(self, engine: Engine, picture: Arrived, plan: Plan) -> None:
         self.engine, self.picture, self.plan = engine, picture, plan
         self.margin = ceil((engine.radius or 0) / engine.multiple) * engine.multiple
+        self.lock = Lock()
         self.limit: int | None = None  # side of the largest square that memory was found to suffice for
         self.tiles = [_Tile(rows, columns) for rows in plan.rows for columns in plan.columns]
 
@@ -179,10 +181,11 @@ class _Work:
         side = tried or max(tile.columns.last - tile.columns.first, self.plan.band or tile.rows.last - tile.rows.first)
         if side <= max(16, 2 * self.engine.multiple):
             raise OutOfMemory("not enough memory even for small tiles: free some, or use another device") from error
-        if self.limit is None:
-            say("not enough memory for the usual tiles: going on with smaller ones")
         smaller = max(1, side // 2 // self.engine.multiple) * self.engine.multiple
-        self.limit = min(self.limit or smaller, smaller)
+        with self.lock:  # other threads find the same, and it is told once
+            if self.limit is None:
+                say("not enough memory for the usual tiles: going on with smaller ones")
+            self.limit = min(self.limit or smaller, smaller)
 
     def _in_one(self, tile: _Tile) -> list[Piece]:
         if not self.plan.band:
