@@ -12,7 +12,7 @@ Proved elsewhere, by row of the list of faults:
 - 16 devices as outputs: test_files, test_batch, test_upscale
 - 17 names: test_upscale, test_inputs, test_outputs, test_hostile_runs; 18 streams: test_upscale, test_hostile_runs
 - 19, 20 signals and kills: test_upscale, test_batch, test_writing, test_sharing; 21 shared folders: test_sharing
-- 22 memory: test_tiling, test_statistics (the network's), test_hostile_runs (all of it); 23 see test_weights
+- 22 memory: test_tiling, test_statistics (the network's), test_hostile_runs (all of it); 23: test_hub, test_hostile_runs
 - 24 inputs that change: test_reading_hostile, test_hostile_runs; 25 empty folders: test_inputs
 - 26 options: test_upscale, test_options, test_sizes
 """

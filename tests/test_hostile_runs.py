@@ -115,7 +115,7 @@ def test_what_ends_a_picture_early_is_the_same_error_for_all_threads(memory: boo
 LIMITED = """
 import os, resource, sys
 import cv2, PIL.BmpImagePlugin, gantool.backends.pytorch, gantool.images.decoders.vips, gantool.images.writers.png
-from gantool import cli, weights
+from gantool import cli
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])  # each thread takes addresses for its stack
 taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (taken + 300 * 2**20,) * 2)
