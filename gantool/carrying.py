@@ -20,7 +20,6 @@ from gantool.errors import InputError, UsageError, printable, say
 from gantool.files import atomic
 from gantool.images import Format, Metadata, Page, Reader
 from gantool.images.levels import to_bits
-from gantool.images.page import DEEP, SUFFIX
 from gantool.outputs import Item
 from gantool.transparency import Background
 
@@ -56,7 +55,7 @@ class Carrier:
             UsageError: the background is no colour, or the format cannot have the depth.
         """
         _ = self._ground
-        if self.bits == "16" and self.form is not None and self.form not in DEEP:
+        if self.bits == "16" and self.form is not None and self.form in images.ONLY_8_BITS:
             raise UsageError(f"{self.form} has 8 bits a channel: use --format png or tiff for --bit-depth 16")
 
     @cached_property
@@ -65,7 +64,7 @@ class Carrier:
 
     def extension(self, source: Path) -> str:
         """Return the extension of the output for an input."""
-        return SUFFIX[self.form or ("tiff" if images.FORMATS.get(source.suffix.lower()) == "tiff" else "png")]
+        return images.SUFFIXES[self.form or ("tiff" if images.FORMATS.get(source.suffix.lower()) == "tiff" else "png")]
 
     @contextmanager
     def opened(self, item: Item) -> Iterator[Reader]:
@@ -141,7 +140,7 @@ class Carrier:
         return images.prepared(metadata, result, self.strip, name)
 
     def _bits(self, page: Page, form: Format) -> Literal[8, 16]:
-        return page.bits if form in DEEP and self.bits != "8" else 8
+        return 8 if form in images.ONLY_8_BITS or self.bits == "8" else page.bits
 
 
 def _standard_input() -> bytes:

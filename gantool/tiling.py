@@ -2,8 +2,9 @@
 
 Rows of the picture come in, rows of the result go out; between them lie only the rows that windows still need. Windows overlap
 by twice the network's radius, and each gives the part of the result that none of its inner edges has touched. What a network
-does at a picture's border (zeros, reflection), it does there as in the untiled run. A network that can (`gantool.streaming`)
-passes each column of tiles in bands of rows from top to bottom: then only the columns' sides are computed twice.
+does at a picture's border (zeros, reflection), it does there as in the untiled run. A network that can (see
+`gantool.backends.streaming`) passes each column of tiles in bands of rows from top to bottom: then only the columns' sides are
+computed twice.
 """
 
 from __future__ import annotations

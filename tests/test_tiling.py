@@ -376,7 +376,9 @@ def test_only_some_rows_of_the_picture_and_of_the_result_are_held() -> None:
             weakref.finalize(band, lambda: alive.__setitem__(0, alive[0] - 20))
             yield band
 
-    engine = TorchEngine(SYSTEMS["edsr"]().upscale, scale=3, radius=7)  # type: ignore[arg-type]
+    system = SYSTEMS["edsr"]()
+    engine = TorchEngine(system.upscale, scale=3, radius=system.radius)  # type: ignore[arg-type]
+    assert engine.nature(3).held is not None  # it runs in bands
     rows = sum(len(band) for band in tiling.run(engine, source(), (6000, 100, 3)))
     assert rows == 18000
     assert alive[1] < 1500

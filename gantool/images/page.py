@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 Format: TypeAlias = Literal["png", "jpeg", "webp", "avif", "tiff"]
-SUFFIX: Final[dict[Format, str]] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "avif": ".avif", "tiff": ".tif"}
-DEEP: Final[frozenset[Format]] = frozenset({"png", "tiff"})
-"""Formats that have 16 bits a channel."""
 
 
 @dataclass(frozen=True)
