@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from gantool import generate as generate_verb
 from gantool import images, weights
+from gantool import translate as translate_verb
 from gantool import upscale as upscale_verb
 from gantool.images import Picture
 
@@ -35,6 +38,37 @@ class Model:
             InputError: the network gave values that are not finite.
         """
         return upscale_verb.upscale(picture, self.weights, scale, device=device)
+
+    def translate(self, picture: Picture, to: str | None = None, device: str = "auto") -> Picture:
+        """Return a translated picture of the same size; see `gantool.translate.translate`, which also takes attributes.
+
+        Args:
+            picture: 8-bit gray or RGB, with or without alpha; not changed.
+            to: one of the model's targets, where it has several.
+            device: auto, cpu, cuda, cuda:1 or mps.
+
+        Raises:
+            UsageError: the model does not translate, or not to this.
+            InputError: the network gave values that are not finite.
+        """
+        return translate_verb.translate(picture, self.weights, to, device=device)
+
+    def generate(
+        self, seeds: Iterable[int], label: str | int | None = None, truncation: float | None = None, device: str = "auto"
+    ) -> Iterator[Picture]:
+        """Yield a picture for each seed, always the same; see `gantool.generate.generate`, which also takes several labels.
+
+        Args:
+            seeds: 0 to 2**63 - 1.
+            label: name or index of a class; without one, each seed draws its own.
+            truncation: numbers in a latent that are further from 0 than this are drawn again.
+            device: auto, cpu, cuda, cuda:1 or mps.
+
+        Raises:
+            UsageError: the model does not generate, or has no such class.
+            InputError: the network gave values that are not finite.
+        """
+        return generate_verb.generate(self.weights, seeds, () if label is None else (label,), truncation, device=device)
 
 
 def load(reference: str, *, offline: bool = False, registry: Path | None = None) -> Model:

@@ -9,12 +9,12 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import BinaryIO, Literal, TypeAlias
+from typing import BinaryIO, Literal, TypeAlias, TypeVar
 
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -25,7 +25,8 @@ from gantool.outputs import Item, check_writable, identity
 
 Facts: TypeAlias = Mapping[str, str | int | float | None]
 Advance: TypeAlias = Callable[[float], None]  # gets the share of an item that each step has done
-Work: TypeAlias = Callable[[Item, Advance], Facts]
+T = TypeVar("T", bound=Item)
+Work: TypeAlias = Callable[[T, Advance], Facts]
 State: TypeAlias = Literal["ok", "skipped", "error"]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if sys.platform != "win32" else []))
 
@@ -47,14 +48,14 @@ class Reporting:
     debug: bool = False
 
 
-def run(items: Sequence[Item], work: Work, reporting: Reporting, fail_fast: bool = False) -> int:
+def run(items: Collection[T], work: Work[T], reporting: Reporting, fail_fast: bool = False) -> int:
     """Do the work for each item, whatever happens to the others, and return the exit status.
 
     An output that other processes may be making too, as existing ones are skipped, is claimed first. What another one has
     claimed comes last: it is waited for, and done here if it is then not there, so the end finds every output in its place.
 
     Args:
-        items: from `outputs.plan`; none for an empty shard.
+        items: from `outputs.plan`, none for an empty shard; gone through several times, so they may be made as they are needed.
         work: makes one item's output; returns facts for its report. GantoolError is that item's failure, but for RunError,
             which ends the run.
         reporting: what is told.
@@ -84,8 +85,8 @@ def run(items: Sequence[Item], work: Work, reporting: Reporting, fail_fast: bool
     return record.status()
 
 
-def _do_all(items: Sequence[Item], work: Work, record: _Record, show: Callable[[Item], Advance], fail_fast: bool) -> None:
-    elsewhere: list[Item] = []
+def _do_all(items: Iterable[T], work: Work[T], record: _Record, show: Callable[[Item], Advance], fail_fast: bool) -> None:
+    elsewhere: list[T] = []
     for turns, wait in ((items, False), (elsewhere, True)):
         for item in turns:
             if not _do(item, work, record, show(item), wait):
@@ -94,7 +95,7 @@ def _do_all(items: Sequence[Item], work: Work, record: _Record, show: Callable[[
                 return
 
 
-def _do(item: Item, work: Work, record: _Record, advance: Advance, wait: bool) -> bool:
+def _do(item: T, work: Work[T], record: _Record, advance: Advance, wait: bool) -> bool:
     """Do one item and record it; return False, and record nothing, if another process is doing it."""
     start = time.monotonic()
     try:
@@ -133,7 +134,7 @@ def _claimed(item: Item, wait: bool) -> Iterator[bool]:
         yield claimed
 
 
-def _work(item: Item, work: Work, advance: Advance, debug: bool) -> Facts:
+def _work(item: T, work: Work[T], advance: Advance, debug: bool) -> Facts:
     try:
         return work(item, advance)
     except GantoolError:
@@ -144,9 +145,9 @@ def _work(item: Item, work: Work, advance: Advance, debug: bool) -> Facts:
         if debug:
             traceback.print_exc()
         if is_out_of_memory(error):
-            raise OutOfMemory(f"{name(item.source)}: there is not enough memory for it: free some, or crop it") from error
+            raise OutOfMemory(f"{item.name}: there is not enough memory for it: free some, or crop it") from error
         what = f"{type(error).__name__}: {printable(error)}"
-        raise InputError(f"{name(item.source)} failed unexpectedly ({what}): --debug shows where") from error
+        raise InputError(f"{item.name} failed unexpectedly ({what}): --debug shows where") from error
 
 
 def _make_folder(folder: Path) -> None:
@@ -232,7 +233,7 @@ class _Record:
 
 def _line(item: Item, state: State, error: GantoolError | Stopped | None, seconds: float) -> Facts:
     return {
-        "input": "-" if item.source is None else str(item.source),
+        **item.facts,
         "status": state,
         "output": None if state == "error" else "-" if item.target is None else str(item.target),
         "error": str(error) if error else None,
@@ -241,7 +242,7 @@ def _line(item: Item, state: State, error: GantoolError | Stopped | None, second
     }
 
 
-def _open_report(stack: ExitStack, path: Path | None, items: Sequence[Item]) -> BinaryIO | None:
+def _open_report(stack: ExitStack, path: Path | None, items: Iterable[Item]) -> BinaryIO | None:
     if path is None:
         return None
     found = identity(path)
@@ -325,7 +326,7 @@ def _progress(record: _Record) -> Iterator[Callable[[Item], Advance]]:
                 progress.remove_task(current.pop())
             done = record.settled()
             progress.update(overall, completed=done, description=f"{done + 1} of {record.total}")
-            current.append(progress.add_task(name(item.source), total=1.0))
+            current.append(progress.add_task(item.name, total=1.0))
             return lambda share: progress.advance(current[0], share)
 
         yield begin

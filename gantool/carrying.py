@@ -125,7 +125,7 @@ class Carrier:
         if self.bits == "auto" and any(page.bits != kept.bits for page, kept in zip(results, stored, strict=True)):
             say(f"{batch.name(item.source)}: 16 bits a channel become 8, as {form} has no more: use --format png or tiff")
         metadata = self._metadata(item, reader, stored[0])
-        with _target(item) as path, images.create(path, form, stored, metadata, self.quality) as writer:
+        with result_file(item) as path, images.create(path, form, stored, metadata, self.quality) as writer:
             for number, page in enumerate(stored):
                 with closing(ahead(make(number, self._source(reader, number)))) as bands:
                     for band in bands:
@@ -154,8 +154,8 @@ def _standard_input() -> bytes:
 
 
 @contextmanager
-def _target(item: Item) -> Iterator[Path]:
-    """Yield where to write; it is put in its place, or printed, when the block ends without an error."""
+def result_file(item: Item) -> Iterator[Path]:
+    """Yield where to write an item's output; it is put in its place, or printed, when the block ends without an error."""
     if item.target is not None:
         with atomic(item.target) as path:
             yield path

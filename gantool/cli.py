@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from gantool import __version__, systems
+from gantool import __version__, flags, systems
 from gantool.errors import GantoolError, RunError, Stopped, UsageError, printable, say
 from gantool.machine import is_out_of_memory
 from gantool.metrics import METRICS
@@ -28,14 +28,6 @@ models = typer.Typer(
     help="What weights there are, and fetching, checking and converting them.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(models, name="models")
-
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Dtype = Annotated[str, typer.Option(help="Precision: auto, fp32, fp16 or bf16.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Never ask the network; use what is bundled or cached.")]
-Registry = Annotated[
-    Path | None, typer.Option(help="A weights.toml of your own, added to the shipped one.", envvar="GANTOOL_WEIGHTS")
-]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -87,13 +79,7 @@ def _status() -> int:
 
 @app.command()
 def upscale(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            help="Pictures, folders, patterns such as '*.png', or @files.txt: a list of these, one in a line or as "
-            "'find -print0' writes them. - is standard input."
-        ),
-    ],
+    inputs: flags.Inputs,
     output: Annotated[
         str | None,
         typer.Option("-o", "--output", help="A file, a folder, or - for standard output. Default: STEM_x4.png beside it."),
@@ -115,59 +101,36 @@ def upscale(
     self_ensemble: Annotated[
         bool, typer.Option("--self-ensemble", help="Mean over eight turns and reflections: a little better, 8 times the work.")
     ] = False,
-    tile: Annotated[
-        str, typer.Option(metavar="auto|off|N", help="Side, in pixels, of the parts that are done one by one, to save memory.")
-    ] = "auto",
-    halo: Annotated[
-        int | None, typer.Option(min=0, help="Pixels that a part sees around it. Default: all that matter, so no seam shows.")
-    ] = None,
-    memory: Annotated[
-        str | None, typer.Option(metavar="AMOUNT", help="The most that the device may use, such as 800M or 6G.")
-    ] = None,
-    form: Annotated[
-        Literal["auto", "png", "jpeg", "webp", "avif", "tiff"],
-        typer.Option("--format", help="Of outputs; auto goes by a file's name, keeps TIFF, and else is PNG."),
-    ] = "auto",
-    quality: Annotated[
-        int, typer.Option(min=1, max=100, help="Of JPEG, WebP and AVIF; JPEG has full colour resolution from 90 on.")
-    ] = 95,
-    bit_depth: Annotated[Literal["auto", "8", "16"], typer.Option(help="Of outputs; auto keeps that of the picture.")] = "auto",
-    background: Annotated[
-        str | None, typer.Option(metavar="COLOR", help="Put transparent pictures on this colour: white, '#ffcc00'.")
-    ] = None,
-    strip: Annotated[
-        Literal["none", "gps", "all"], typer.Option(help="Leave out where it was taken, or all that the file says of it.")
-    ] = "none",
+    tile: flags.Tile = "auto",
+    halo: flags.Halo = None,
+    memory: flags.Memory = None,
+    form: flags.Form = "auto",
+    quality: flags.Quality = 95,
+    bit_depth: flags.BitDepth = "auto",
+    background: flags.Background = None,
+    strip: flags.Strip = "none",
     name: Annotated[
         str | None,
         typer.Option(metavar="PATTERN", help="Of outputs, without extension: {stem}, {suffix}, {scale}, {size}, {model}."),
     ] = None,
-    recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Take sub-folders too, and mirror them.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
-    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave out pictures whose output exists.")] = False,
-    shard: Annotated[
-        str | None, typer.Option(metavar="K/N", help="Do every N-th picture only, from the K-th on, as 3/8: for job arrays.")
-    ] = None,
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="End with the first picture that fails.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print outputs, their sizes and the expected time, then stop.")
-    ] = False,
-    max_pixels: Annotated[
-        int, typer.Option(min=1, help="Refuse larger pictures, which may be traps that fill the memory.")
-    ] = 89_000_000,
+    recursive: flags.Recursive = False,
+    overwrite: flags.Overwrite = False,
+    skip_existing: flags.SkipExisting = False,
+    shard: flags.Shard = None,
+    fail_fast: flags.FailFast = False,
+    dry_run: flags.DryRun = False,
+    max_pixels: flags.MaxPixels = 89_000_000,
     backend: Annotated[
         Literal["auto", "torch", "openvino"], typer.Option(help="What computes; openvino needs 'gantool[openvino]'.")
     ] = "auto",
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    offline: Offline = False,
-    registry: Registry = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON object for each picture instead of its output's name.")
-    ] = False,
-    report: Annotated[Path | None, typer.Option(help="Add the JSON objects to this file, each as soon as it is known.")] = None,
-    debug: Debug = False,
+    device: flags.Device = "auto",
+    dtype: flags.Dtype = "auto",
+    offline: flags.Offline = False,
+    registry: flags.Registry = None,
+    quiet: flags.Quiet = False,
+    json: flags.EachAsJson = False,
+    report: flags.Report = None,
+    debug: flags.Debug = False,
 ) -> None:
     """Make pictures larger, whatever their format, size, depth and colours.
 
@@ -176,8 +139,7 @@ def upscale(
     from gantool import machine, scales, weights
 
     target = scales.Target(scale, width, height, long_side, short_side)
-    if overwrite and skip_existing:
-        raise UsageError("--overwrite and --skip-existing exclude one another: give one")
+    existing = _existing(overwrite, skip_existing)
     limit = None if memory is None else machine.parse_memory(memory)
     chosen = weights.choose(model, scale or scales.DEFAULT, registry)
     known = _known_scale(chosen, registry)
@@ -186,31 +148,196 @@ def upscale(
     from gantool import batch, outputs
 
     part = outputs.parse_shard(shard)
-    from gantool import carrying, engines
+    from gantool import carrying, engines, jobs
     from gantool import upscale as verb
 
-    status = verb.run(
-        verb.Options(
-            tuple(inputs), output, model, target, tile,
-            engines.Settings(backend, device, dtype, halo, limit, self_ensemble, offline, registry),
-            carrying.Carrier(None if form == "auto" else form, quality, bit_depth, background, strip, max_pixels),
-            name, recursive, "overwrite" if overwrite else "skip" if skip_existing else "refuse",
-            part, fail_fast, dry_run, batch.Reporting(quiet, json, report, debug),
-        )
+    order = jobs.Order(
+        tuple(inputs), output, tile,
+        engines.Settings(backend, device, dtype, halo, limit, self_ensemble, offline, registry),
+        carrying.Carrier(None if form == "auto" else form, quality, bit_depth, background, strip, max_pixels),
+        name, recursive, existing, part, fail_fast, dry_run, batch.Reporting(quiet, json, report, debug),
     )  # fmt: skip
-    raise typer.Exit(status)
+    raise typer.Exit(verb.run(verb.Options(order, model, target)))
 
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON objects, one per line.")]
+@app.command()
+def translate(
+    inputs: flags.Inputs,
+    model: Annotated[
+        str,
+        typer.Option("-m", "--model", help="A name ('gantool models list'), org/repo[@revision][:file] on the Hub, or a file."),
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", help="A file, a folder, or - for standard output. Default: STEM_MODEL.png beside it."),
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What pictures are to become, such as zebra, where a model has a choice.")
+    ] = None,
+    direction: Annotated[
+        Literal["AtoB", "BtoA"] | None, typer.Option(help="The same, for a model of two domains, by their order.")
+    ] = None,
+    attr: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Attributes to give, and with a minus those to take away: 'Blond_Hair,-Male'. Those not named are taken away.",
+        ),
+    ] = None,
+    deterministic: Annotated[
+        bool,
+        typer.Option("--deterministic", help="Without the noise and the picture's own statistics that pix2pix works with."),
+    ] = False,
+    width: Annotated[
+        int | None, typer.Option(help="Make pictures so wide first; with --height proportions change. Default: their own size.")
+    ] = None,
+    height: Annotated[int | None, typer.Option(help="Make pictures so high first.")] = None,
+    long_side: Annotated[int | None, typer.Option(help="Give the longer side so many pixels first.")] = None,
+    short_side: Annotated[int | None, typer.Option(help="Give the shorter side so many pixels first.")] = None,
+    tile: flags.Tile = "auto",
+    halo: flags.Halo = None,
+    memory: flags.Memory = None,
+    form: flags.Form = "auto",
+    quality: flags.Quality = 95,
+    bit_depth: flags.BitDepth = "auto",
+    background: flags.Background = None,
+    strip: flags.Strip = "none",
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="PATTERN", help="Of outputs, without extension: {stem}, {suffix}, {model}, {to}."),
+    ] = None,
+    recursive: flags.Recursive = False,
+    overwrite: flags.Overwrite = False,
+    skip_existing: flags.SkipExisting = False,
+    shard: flags.Shard = None,
+    fail_fast: flags.FailFast = False,
+    dry_run: flags.DryRun = False,
+    max_pixels: flags.MaxPixels = 89_000_000,
+    device: flags.Device = "auto",
+    dtype: flags.Dtype = "auto",
+    offline: flags.Offline = False,
+    registry: flags.Registry = None,
+    quiet: flags.Quiet = False,
+    json: flags.EachAsJson = False,
+    report: flags.Report = None,
+    debug: flags.Debug = False,
+) -> None:
+    """Translate pictures into another domain, style or condition: horses to zebras, damaged to restored.
+
+    Outputs have the size of the pictures. Prints the name of each that it wrote. The status is 0 if all went well, 1 if some
+    pictures failed.
+    """
+    from gantool import machine, scales, weights
+
+    size = scales.Target(None, width, height, long_side, short_side)
+    existing = _existing(overwrite, skip_existing)
+    limit = None if memory is None else machine.parse_memory(memory)
+    weights.find(model, registry)
+    from gantool import batch, outputs
+
+    part = outputs.parse_shard(shard)
+    from gantool import carrying, engines, jobs
+    from gantool import translate as verb
+
+    order = jobs.Order(
+        tuple(inputs), output, tile,
+        engines.Settings("torch", device, dtype, halo, limit, False, offline, registry),
+        carrying.Carrier(None if form == "auto" else form, quality, bit_depth, background, strip, max_pixels),
+        name, recursive, existing, part, fail_fast, dry_run, batch.Reporting(quiet, json, report, debug),
+    )  # fmt: skip
+    wish = verb.Wish(to, direction, attr)
+    raise typer.Exit(verb.run(verb.Options(order, model, wish, size if size.by_sides else None, deterministic)))
+
+
+@app.command()
+def generate(
+    model: Annotated[
+        str,
+        typer.Option("-m", "--model", help="A name ('gantool models list'), org/repo[@revision][:file] on the Hub, or a file."),
+    ],
+    seeds: Annotated[
+        str | None, typer.Option(help="Numbers and ranges, such as 0,3,5-10: one picture each, always the same. Default: 0.")
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", help="A folder; for one picture also a file or -, standard output. Default: MODEL/."),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(help="Class by name or index; of several, such as 0,3,7, seeds take turns. Default: each draws its own."),
+    ] = None,
+    truncation: Annotated[
+        float | None,
+        typer.Option(help="Draw again what is further from 0 in a latent, such as 0.7: more typical pictures, less variety."),
+    ] = None,
+    grid: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMNSxROWS", help="One picture of so many seeds in reading order; without --seeds, from 0 on."),
+    ] = None,
+    interpolate: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="An animation from one seed to another; -o ends with .gif, .png, .apng or .mp4."),
+    ] = None,
+    frames: Annotated[int | None, typer.Option(min=2, max=100_000, help="Of the animation. Default: 50.")] = None,
+    fps: Annotated[int | None, typer.Option(min=1, max=1000, help="Frames a second. Default: 25.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Pictures made at a time, which changes only the speed.")] = None,
+    form: flags.Form = "auto",
+    quality: flags.Quality = 95,
+    overwrite: flags.Overwrite = False,
+    skip_existing: flags.SkipExisting = False,
+    device: flags.Device = "auto",
+    dtype: flags.Dtype = "auto",
+    offline: flags.Offline = False,
+    registry: flags.Registry = None,
+    quiet: flags.Quiet = False,
+    json: flags.EachAsJson = False,
+    report: flags.Report = None,
+    debug: flags.Debug = False,
+) -> None:
+    """Generate pictures: seed0000.png and so on, a sheet of them, or an animation from one to another.
+
+    Prints the name of each file that it wrote. The status is 0 if all went well, 1 if some pictures failed.
+    """
+    existing = _existing(overwrite, skip_existing)
+    from gantool import batch as batches
+    from gantool import generate as verb
+
+    options = verb.Options(
+        model, seeds, output, label, truncation, grid, interpolate, frames, fps, batch, None if form == "auto" else form,
+        quality, existing, device, dtype, offline, registry, batches.Reporting(quiet, json, report, debug),
+    )  # fmt: skip
+    raise typer.Exit(verb.run(options))
+
+
+def _existing(overwrite: bool, skip: bool) -> Literal["refuse", "overwrite", "skip"]:
+    """Return what becomes of outputs that exist."""
+    if overwrite and skip:
+        raise UsageError("--overwrite and --skip-existing exclude one another: give one")
+    return "overwrite" if overwrite else "skip" if skip else "refuse"
+
+
 OneModel = Annotated[str, typer.Argument(help="A name, or org/repo[@revision][:file] on the Hub.")]
 
 
 @app.command()
 def train(
     system: Annotated[str, typer.Argument(help=f"Which paper: {', '.join(systems.names())}.")],
-    data: Annotated[Path, typer.Argument(help="Folder of pictures to learn from, searched with its sub-folders.")],
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            help="What to learn from: a folder of pictures; two folders of pairs or of two domains; a folder with a sub-folder "
+            "for each class, an attribute table (.csv, list_attr_celeba.txt) or an IDX file, or several of these."
+        ),
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for checkpoints, log, samples and model.safetensors.")],
-    val: Annotated[Path | None, typer.Option(help="Pictures to validate on at every save; the best model is kept.")] = None,
+    val: Annotated[
+        list[Path] | None,
+        typer.Option(help="Pictures to validate on at every save, as DATA; give it twice for two folders. The best is kept."),
+    ] = None,
+    pairs: Annotated[
+        Literal["colorize", "inpaint", "edges", "deblur", "denoise", "lowres"] | None,
+        typer.Option(help="Make pairs of plain photos on the fly, for systems that learn from pairs."),
+    ] = None,
     init: Annotated[str | None, typer.Option(help="Start from these weights: a name or a file.")] = None,
     config: Annotated[Path | None, typer.Option(help="A configuration file, as a run's config.toml.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value: change a field of the configuration.")] = None,
@@ -220,20 +347,25 @@ def train(
     save_every: Annotated[int | None, typer.Option(min=1, help="Steps between checkpoints.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Same seed, same weights.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in the run's folder.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and the expected time, then stop.")] = False,
-    device: Device = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print stages, losses, parameters, expected memory and time, then stop.")
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write the losses for TensorBoard too; needs 'gantool[train]'.")
+    ] = False,
+    device: flags.Device = "auto",
     dtype: Annotated[str | None, typer.Option(help="Precision of mixed-precision training: auto, fp32, fp16 or bf16.")] = None,
-    offline: Offline = False,
-    registry: Registry = None,
-    debug: Debug = False,
+    offline: flags.Offline = False,
+    registry: flags.Registry = None,
+    debug: flags.Debug = False,
 ) -> None:
-    """Train a system on a folder of pictures; `torchrun -m gantool train ...` uses several GPUs."""
+    """Train a system on folders of pictures; `torchrun -m gantool train ...` uses several GPUs."""
     from gantool import train as verb
 
     verb.run(
         verb.Options(
-            system, data, output, val, init, config, tuple(set_ or ()), resume, dry_run, tuple(steps or ()),
-            batch, seed, dtype, workers, save_every, device, offline, registry,
+            system, tuple(data), output, tuple(val or ()), pairs, init, config, tuple(set_ or ()), resume, dry_run,
+            tuple(steps or ()), batch, seed, dtype, workers, save_every, device, offline, registry, tensorboard,
         )
     )  # fmt: skip
 
@@ -275,10 +407,8 @@ def evaluate(
         bool,
         typer.Option("--json", help='Print a JSON object a picture, then one with mean and recipe; infinity is "inf".'),
     ] = False,
-    max_pixels: Annotated[
-        int, typer.Option(min=1, help="Refuse larger pictures, which may be traps that fill the memory.")
-    ] = 89_000_000,
-    debug: Debug = False,
+    max_pixels: flags.MaxPixels = 89_000_000,
+    debug: flags.Debug = False,
 ) -> None:
     """Measure results against true pictures as the literature does; every number carries its recipe.
 
@@ -299,7 +429,7 @@ def _known_scale(model: str, registry: Path | None) -> int | None:
 
 
 @models.command("list")
-def models_list(as_json: AsJson = False, registry: Registry = None, debug: Debug = False) -> None:
+def models_list(as_json: flags.AsJson = False, registry: flags.Registry = None, debug: flags.Debug = False) -> None:
     """List all models: name, system, scale, licence, size, and whether they are bundled, cached or not downloaded."""
     from gantool import models as verb
 
@@ -309,9 +439,9 @@ def models_list(as_json: AsJson = False, registry: Registry = None, debug: Debug
 @models.command("show")
 def models_show(
     name: Annotated[str, typer.Argument(help="A name, a reference to the Hub, or a file.")],
-    as_json: AsJson = False,
-    registry: Registry = None,
-    debug: Debug = False,
+    as_json: flags.AsJson = False,
+    registry: flags.Registry = None,
+    debug: flags.Debug = False,
 ) -> None:
     """Show all that is known of one model, with the facts in its file where that is at hand."""
     from gantool import models as verb
@@ -320,7 +450,9 @@ def models_show(
 
 
 @models.command("download")
-def models_download(name: OneModel, offline: Offline = False, registry: Registry = None, debug: Debug = False) -> None:
+def models_download(
+    name: OneModel, offline: flags.Offline = False, registry: flags.Registry = None, debug: flags.Debug = False
+) -> None:
     """Fetch a model from the Hub, check it, and print where it lies."""
     from gantool import models as verb
 
@@ -330,8 +462,8 @@ def models_download(name: OneModel, offline: Offline = False, registry: Registry
 @models.command("verify")
 def models_verify(
     name: Annotated[str | None, typer.Argument(help="One model; without it all that are bundled or cached.")] = None,
-    registry: Registry = None,
-    debug: Debug = False,
+    registry: flags.Registry = None,
+    debug: flags.Debug = False,
 ) -> None:
     """Hash files anew and compare with what they should be; the status is 3 if one differs."""
     from gantool import models as verb
@@ -345,7 +477,7 @@ def models_convert(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: the same name with .safetensors.")] = None,
     system: Annotated[str | None, typer.Option(help="The checkpoint's system, where it cannot be recognised.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output where it exists.")] = False,
-    debug: Debug = False,
+    debug: flags.Debug = False,
 ) -> None:
     """Convert a checkpoint from elsewhere to a model file, without running any code in it, and report its keys."""
     from gantool import models as verb

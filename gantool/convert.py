@@ -12,7 +12,8 @@ import pickletools
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,10 +30,28 @@ MAX_PICKLE = 2 << 20  # bytes of the pickle proper, without the numbers: enough 
 MAX_CONTAINERS = 60_000  # tuples, lists and dictionaries in it; a tensor needs five. Many more, nested, overflow the stack
 MAX_WRAPPERS = 4  # dictionaries round the one with the tensors; a pickle may nest them without end
 MAX_NUMBER = 9_999  # in a key: the position of a layer
-WRAPPERS = ("model_state_dict", "state_dict", "params", "model", "net")  # where checkpoints keep the network, likeliest first
-AVERAGES = ("params_ema", "params-ema", "ema_state_dict", "g_ema", "model_ema")  # better than the raw weights beside them
-PREFIXES = ("module.", "netG.")  # of torch's parallel wrappers, and of GANs
+WRAPPERS = (  # where checkpoints keep the network, likeliest first; of a GAN the generator
+    "model_state_dict", "state_dict", "params", "model", "net", "netG", "generator",
+)  # fmt: skip
+AVERAGES = (  # better than the raw weights beside them
+    "params_ema", "params-ema", "ema_state_dict", "g_ema", "model_ema", "avgG",
+)  # fmt: skip
+PREFIXES = ("module.", "_orig_mod.", "netG.")  # of torch's parallel and compiled networks, and of GANs
 ODDMENTS = ("n_averaged",)  # what torch's averaging adds to a network's state
+UNREAD = {  # what is known and not read: what the file holds, and regular expressions that all match keys of it
+    "an anti-aliased network as of CUT: ask for one trained without anti-aliasing": (r".*\.filt",),
+    "a U-Net as PyTorch-GAN and huggan have it: ask for one of pix2pix's own code": (r"down1\.model\.0\.weight",),
+    "a residual generator with batch norm: ask for one with instance norm": (
+        r"model\.10\.conv_block\.1\.weight", r"model\.2\.weight",
+    ),
+    "a generator of volumes as of MEGAN: ask for one of pictures": (r"model\.\d+\.conv_block\.0\.weight",),
+    "a discriminator of patches: ask for the generator beside it": (
+        r"model\.0\.weight", r"model\.2\.weight", r"model\.5\.weight", r"model\.8\.weight", r"model\.1[12]\.weight",
+    ),
+    "a discriminator as of StarGAN: ask for the generator beside it": (
+        r"main\.0\.weight", r"conv1\.weight", r"conv2\.weight",
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -78,17 +97,24 @@ def convert(
         WeightsError: no system fits.
     """
     state = _unwrap(found, origin)
-    candidates = _recognise(state.tensors, system)
-    if not candidates:
-        shown = ", ".join(printable(key)[:60] for key in list(state.tensors)[:SHOWN])
-        raise WeightsError(f"{origin} is in no known layout (it has {shown}): name its system with --system")
     problems = []
-    for name, layout in candidates:
+    for name, layout in _recognise(state.tensors, system):
         try:
             return _load(state, name, layout, origin, overrides or {})
         except WeightsError as error:
             problems.append(error)
-    raise problems[0]
+    raise _explained(state.tensors, problems, origin)
+
+
+def _explained(state: Mapping[str, Tensor], problems: Sequence[WeightsError], origin: str) -> WeightsError:
+    """Return why a network is not read: what it is instead, or else what the likeliest layout lacks."""
+    for what, keys in UNREAD.items():
+        if all(any(re.fullmatch(pattern, key) for key in state) for pattern in keys):
+            return WeightsError(f"{origin} holds {what}")
+    if problems:
+        return problems[0]
+    shown = ", ".join(printable(key)[:60] for key in list(state)[:SHOWN])
+    return WeightsError(f"{origin} is in no known layout (it has {shown}): name its system with --system")
 
 
 def _unwrap(found: Mapping[str, object], origin: str) -> _State:
@@ -157,17 +183,25 @@ def _recognise(state: Mapping[str, Tensor], system: str | None) -> list[tuple[st
 
 
 def _load(state: _State, name: str, layout: Layout, origin: str, overrides: Mapping[str, Json]) -> Converted:
-    try:
+    with _understood(name, layout, origin):
         detected = layout.config(state.tensors)
-    except (GantoolError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError) as error:
-        raise WeightsError(f"{origin} looks like {name} ({layout.name} layout) but is not ({first_line(error)})") from error
     config = configure(detected, overrides, f"the entry of {origin} in weights.toml")
     names, ignored = _rename(state.tensors, layout, origin)
-    tensors = {new: state.tensors[old] for new, old in names.items()}
+    with _understood(name, layout, origin):
+        tensors = layout.adapt({new: state.tensors[old] for new, old in names.items()})
     system = build(name, config, sum(tensor.numel() for tensor in tensors.values()), origin)
     renamed = {state.originals[old]: new for new, old in names.items() if state.originals[old] != new}
     dropped = [*state.dropped, *(state.originals[key] for key in ignored)]
     return Converted(fill(system, _counters(system) | tensors, origin), layout.name, state.average, renamed, dropped)
+
+
+@contextmanager
+def _understood(name: str, layout: Layout, origin: str) -> Iterator[None]:
+    """A layout's functions trust keys and shapes, which a file may have wrong."""
+    try:
+        yield
+    except (GantoolError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError) as error:
+        raise WeightsError(f"{origin} looks like {name} ({layout.name} layout) but is not ({first_line(error)})") from error
 
 
 def _counters(system: System) -> dict[str, Tensor]:

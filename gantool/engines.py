@@ -11,7 +11,10 @@ from gantool.backends import Engine
 from gantool.errors import UsageError, printable
 
 if TYPE_CHECKING:
-    from gantool.system import Upscaler
+    import torch
+    from torch import Tensor
+
+    from gantool.system import System, Translator, Upscaler
 
 Backend: TypeAlias = Literal["auto", "torch", "openvino"]
 
@@ -88,22 +91,48 @@ def on_openvino(reference: str, settings: Settings) -> Loaded:
 
 def on_torch(model: weights.Model, settings: Settings) -> Loaded:
     """Return a loaded model on torch, moved to the device; see `load`."""
-    import torch
-
-    from gantool import devices
     from gantool.backends import pytorch
 
     upscaler(model)
-    device = devices.choose_device(settings.device)
-    dtype = devices.choose_dtype(settings.dtype, device)
-    if settings.dtype == "auto" and device.type == "cuda" and model.system.half_safe:
-        dtype = torch.float16  # the bundled networks' results differ by one level at most, in 4 % of values (62 dB)
-    if settings.dtype == "fp16" and not model.system.half_safe:
-        raise UsageError(f"{printable(model.name)} is not sound in fp16: use --dtype bf16 or fp32")
+    device, dtype = _placed(model.name, model.system, settings)
     engine = pytorch.for_upscaling(
         model.system, device, dtype, halo=settings.halo, memory=settings.memory, ensemble=settings.ensemble
     )
     return Loaded(model.name, model.sha256, engine)
+
+
+def for_translating(model: weights.Model, system: System, target: Tensor | None, settings: Settings) -> Loaded:
+    """Return a model ready to translate on torch.
+
+    Args:
+        model: what it is called.
+        system: a `Translator`, the model's or a deterministic form of it; moved to the device.
+        target: what it is to translate to.
+        settings: how.
+
+    Raises:
+        UsageError: the settings do not suit it.
+    """
+    from gantool.backends import pytorch
+
+    device, dtype = _placed(model.name, system, settings)
+    engine = pytorch.for_translating(system, target, device, dtype, halo=settings.halo, memory=settings.memory)
+    return Loaded(model.name, model.sha256, engine)
+
+
+def _placed(name: str, system: System, settings: Settings) -> tuple[torch.device, torch.dtype]:
+    """Return where and in which precision a system is to run."""
+    import torch
+
+    from gantool import devices
+
+    device = devices.choose_device(settings.device)
+    dtype = devices.choose_dtype(settings.dtype, device)
+    if settings.dtype == "auto" and device.type == "cuda" and system.half_safe:
+        dtype = torch.float16  # the bundled networks' results differ by one level at most, in 4 % of values (62 dB)
+    if settings.dtype == "fp16" and not system.half_safe:
+        raise UsageError(f"{printable(name)} is not sound in fp16: use --dtype bf16 or fp32")
+    return device, dtype
 
 
 def upscaler(model: weights.Model) -> Upscaler:
@@ -118,3 +147,17 @@ def upscaler(model: weights.Model) -> Upscaler:
         others = ", ".join(systems.names("super_resolution"))
         raise UsageError(f"{printable(model.name)} is of {systems.name_of(model.system)}, which does not upscale: use {others}")
     return model.system
+
+
+def translator(name: str, system: System) -> Translator:
+    """Return a model's system, if it can translate.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    from gantool.system import Translator
+
+    if not isinstance(system, Translator):
+        others = ", ".join(systems.names("translation"))
+        raise UsageError(f"{printable(name)} is of {systems.name_of(system)}, which does not translate: use {others}")
+    return system

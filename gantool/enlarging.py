@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,11 +34,17 @@ class Enlarger:
         height, width = self.target.size(page.height, page.width, self.engine.scale)
         return replace(page, width=width, height=height)
 
-    def passes(self, page: Page) -> int:
+    def _passes(self, page: Page) -> int:
         """Return how often a page goes through the network."""
         return scales.passes(max(self.target.factors(page.height, page.width, self.engine.scale)), self.engine.scale)
 
-    def enlarge(self, source: Source, page: Page, notify: tiling.Notify = lambda done: None) -> Bands:
+    def inputs(self, page: Page) -> Sequence[int]:
+        """Return the pixels of what goes through the network for a page: its colours, its alpha, and results of both again."""
+        own = self.engine.scale
+        each = [page.width * page.height * own ** (2 * k) for k in range(self._passes(page))]
+        return each * (1 + page.alpha)
+
+    def make(self, source: Source, page: Page, notify: tiling.Notify = lambda done: None) -> Bands:
         """Return the larger picture.
 
         Gray stays gray and transparency stays. Alpha goes through the network as a gray picture does; where it is the same
@@ -69,7 +76,7 @@ class Enlarger:
     def _planes(self, bands: Bands, page: Page, notify: tiling.Notify) -> Bands:
         """Enlarge a picture without alpha."""
         own, size = self.engine.scale, (page.height, page.width)
-        factors, count = self.target.factors(*size, own), self.passes(page)
+        factors, count = self.target.factors(*size, own), self._passes(page)
         work = sum(own ** (2 * k) for k in range(count))
         now = size
         for k in range(count):

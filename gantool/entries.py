@@ -118,8 +118,8 @@ def _problems(table: Mapping[str, object]) -> Iterator[str]:
 
 def _config_problems(config: Mapping[str, object]) -> Iterator[str]:
     for key, value in config.items():
-        if not isinstance(value, bool | int | float | str):
-            yield f"config {printable(key)} is {value!r:.80}, which is no single value"
+        if not all(isinstance(each, bool | int | float | str) for each in (value if isinstance(value, list) else [value])):
+            yield f"config {printable(key)} is {value!r:.80}, which is no single value and no list of these"
     scale = config.get("scale", 1)
     if type(scale) is not int or not 1 <= scale <= LARGEST_SCALE:
         yield f"config scale is {scale!r:.80}, which is no whole number from 1 to {LARGEST_SCALE}"

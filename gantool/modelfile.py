@@ -195,6 +195,7 @@ def describe(
         "multiple": system.multiple,
         "halo": "global" if system.radius is None else system.radius,
         "half_safe": system.half_safe,
+        "behaviour": system.behaviour,
         "weights": "ema" if average else "raw",
         "step": step,
         "source_sha256": source,
@@ -202,7 +203,7 @@ def describe(
     }
 
 
-def write(path: Path, system: System, facts: Mapping[str, Json], title: str, license: str) -> None:
+def write(path: Path, system: System, facts: Mapping[str, Json], title: str, license: str, half: bool = False) -> None:
     """Write a model file atomically; the same content gives the same bytes.
 
     Args:
@@ -211,6 +212,7 @@ def write(path: Path, system: System, facts: Mapping[str, Json], title: str, lic
         facts: see `describe`.
         title: for people.
         license: of the weights, an SPDX identifier.
+        half: store numbers in half precision; they are computed with in float32 all the same.
 
     Raises:
         InputError: the file cannot be written.
@@ -226,6 +228,8 @@ def write(path: Path, system: System, facts: Mapping[str, Json], title: str, lic
         "modelspec.title": title,
     }
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in _tensors(system).items()}
+    if half:
+        tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
     data = _sorted_metadata(to_bytes(tensors, metadata))
     with atomic(path) as temporary:
         temporary.write_bytes(data)

@@ -178,9 +178,8 @@ def convert(file: Path, output: Path | None, system: str | None, overwrite: bool
         raise UsageError(f"{printable(file)} is a model file of gantool's already: use it as it is")
     converted = foreign.convert(found, printable(file), system)
     source = cache.sha256(file)
-    weights.save(
-        target, converted.system, step=0, metrics={}, average=converted.average, title=file.stem, converted_from=source
-    )
+    facts = modelfile.describe(converted.system, average=converted.average, source=source)
+    modelfile.write(target, converted.system, facts, file.stem, "unspecified")
     for old, new in converted.renamed.items():
         say(f"{printable(old)} -> {new}")
     for key in converted.dropped:

@@ -10,7 +10,7 @@ import glob
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -46,6 +46,16 @@ class Item:
     source: Path | None
     target: Path | None
     existing: Existing = "overwrite"
+
+    @property
+    def name(self) -> str:
+        """What messages call it, safe to print."""
+        return "-" if self.source is None else printable(self.source)
+
+    @property
+    def facts(self) -> Mapping[str, str | int | None]:
+        """What a report says of it before anything is done."""
+        return {"input": "-" if self.source is None else str(self.source)}
 
     def is_done(self) -> bool:
         """Return whether nothing is to be done, as the output is there, and whole."""
@@ -295,11 +305,22 @@ def _settle_existing(items: Sequence[Item], shard: Shard) -> list[Item]:
     """Return a shard's items; outputs of the others may well exist already."""
     first, parts = shard
     own = list(items[first - 1 :: parts])
-    there = [item for item in own if item.existing == "refuse" and item.target is not None and os.path.lexists(item.target)]
-    if there:
-        exist = "exists" if len(there) == 1 else f"and {len(there) - 1} more exist"
-        raise UsageError(f"{printable(there[0].target)} {exist} already: use --overwrite or --skip-existing")
+    check_existing(own)
     return own
+
+
+def check_existing(items: Iterable[Item]) -> None:
+    """Check that no output exists that is not to be touched.
+
+    Raises:
+        UsageError: one does.
+    """
+    there = (item for item in items if item.existing == "refuse" and item.target is not None and os.path.lexists(item.target))
+    first = next(there, None)
+    if first is not None:
+        more = sum(1 for _ in there)
+        exist = f"and {more} more exist" if more else "exists"
+        raise UsageError(f"{printable(first.target)} {exist} already: use --overwrite or --skip-existing")
 
 
 def parse_shard(text: str | None) -> Shard:

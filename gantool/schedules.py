@@ -25,3 +25,8 @@ def cosine(warmup: float = 0.0) -> Callable[[float], float]:
         return 0.5 * (1 + cos(pi * (progress - warmup) / (1 - warmup)))
 
     return factor
+
+
+def linear_decay(start: float) -> Callable[[float], float]:
+    """Keep the rate up to the share `start` of the stage, then let it fall to 0 in a straight line."""
+    return lambda progress: min(1.0, (1 - progress) / (1 - start))

@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from math import inf, isfinite
+from math import inf
 from re import Match
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from gantool.errors import UsageError, printable, unknown
+from gantool.fitting import Fit as Fit
 from gantool.schedules import constant
 
 if TYPE_CHECKING:
@@ -29,7 +30,12 @@ if TYPE_CHECKING:
 C = TypeVar("C", bound="DataclassInstance")
 
 Batch: TypeAlias = dict[str, Tensor]
-"""What a data set yields, by name: "low" and "high" for super-resolution, each (N, 3, H, W) in [0, 1]."""
+"""What a data set yields, by name, according to the kind of folder that a system learns from; images (N, C, H, W) in [0, 1].
+
+plain: "image". labelled: "image" and "label" (N, K), one column a class or attribute, 0 or 1; where several labelled folders
+are learned together also "mask" (N, folders), 1 for the folder that a batch is from, whose columns alone are known.
+paired: "input" and "target". unpaired: "a" and "b". degraded: "low" and "high".
+"""
 
 Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
 """What headers and configuration files hold."""
@@ -51,6 +57,7 @@ class Phase:
     losses: Callable[[Batch], dict[str, Tensor]]  # each a scalar, already weighted; {} skips the turn
     optimizer: Callable[[Sequence[nn.Module]], Optimizer] = adam(1e-4)
     schedule: Callable[[float], float] = constant  # progress through the stage in [0, 1] -> factor on the rates
+    momentum: Callable[[float], float] | None = None  # progress -> momentum of SGD, where it changes
     every: int = 1  # take this turn on one step in this many
     repeats: int = 1  # updates per turn (critic steps), each on the next batch
     clip: float = inf  # gradient norm
@@ -79,6 +86,7 @@ class Layout:
     ]  # regular expression -> replacement, each applied to every key, in order
     ignored: str = r"(?!)"  # keys that fully match carry nothing that is needed
     without: tuple[str, ...] = ()  # none of these is present
+    adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] = lambda tensors: tensors  # where numbers differ, after renaming
 
 
 def count_children(state: Mapping[str, Tensor], prefix: str) -> int:
@@ -104,13 +112,14 @@ def configured(base: C, values: Mapping[str, Json]) -> C:
 
 
 def _checked(key: str, value: Json, default: object) -> object:
-    if isinstance(default, tuple) and isinstance(value, list):
+    if isinstance(default, tuple) and isinstance(value, list) and value:
         return tuple(_checked(key, item, default[0]) for item in value)
     if isinstance(default, float) and type(value) is int:
         value = float(value)
-    wrong = type(value) is not type(default) or (isinstance(value, float) and not isfinite(value))
+    wrong = type(value) is not type(default) or (isinstance(value, float) and not 0 <= value < inf)
     if wrong or (isinstance(default, int) and type(default) is not bool and value < 1):  # type: ignore[operator]  # an int here
-        wanted = {int: "a whole number, 1 or more", float: "a finite number", bool: "true or false"}.get(type(default), "text")
+        kinds: dict[type, str] = {int: "a whole number, 1 or more", float: "a finite number, 0 or more", bool: "true or false"}
+        wanted = (kinds | {tuple: "a list"}).get(type(default), "text")
         raise UsageError(f"{key} = {printable(value)[:40]}: it must be {wanted}, like {default}")
     return value
 
@@ -125,7 +134,10 @@ class System(nn.Module, ABC):
     folder: ClassVar[FolderKind] = "plain"
     layouts: ClassVar[tuple[Layout, ...]] = ()
     config: DataclassInstance
+    fit: Fit = Fit()
+    image_channels: int = 3  # of the images it learns from: 3 for RGB, 1 for gray
     half_safe: ClassVar[bool] = True  # whether float16 inference stays finite and close to float32
+    behaviour: str = ""  # what norm and dropout do at inference, where that is a choice: a model file's header says it
     multiple: int = 1  # input sides must be a multiple of this many pixels
     radius: int | None = None  # how far, in input rows or columns, an output pixel sees; None: the whole image
     progress: Tensor
@@ -148,6 +160,10 @@ class System(nn.Module, ABC):
         """Return the system in the form that inference uses and a model file holds: itself, unless layers can be merged."""
         return self
 
+    def deterministic(self) -> System:
+        """Return the system that draws no noise and normalises by stored statistics: itself, unless it does otherwise."""
+        return self
+
 
 @runtime_checkable
 class Upscaler(Protocol):
@@ -166,17 +182,46 @@ class Upscaler(Protocol):
 class Translator(Protocol):
     """Turns images of one domain into images of another."""
 
+    radius: int | None
+    multiple: int
+    targets: tuple[str, ...]  # names of what images can become or be given; empty where a model does one thing
+    keeps_gray: bool  # whether gray images stay gray; else they are RGB before they are translated
+
+    def target(self, wanted: Sequence[str], unwanted: Sequence[str]) -> Tensor | None:
+        """Return what `translate` takes for names out of `targets`: a vector (K,), or None where there is no choice.
+
+        Raises:
+            UsageError: a name is unknown, names exclude one another, or one is missing.
+        """
+        ...
+
     def translate(self, images: Tensor, target: Tensor | None) -> Tensor:
-        """Return images (N, 3, H, W) for images (N, 3, H, W), in [0, 1], and for targets (N, K) where there are several."""
+        """Return images (N, 3, H, W) for images (N, 3, H, W), RGB float32 in [0, 1], not clamped; one target for all."""
         ...
 
 
 @runtime_checkable
 class Generator(Protocol):
-    """Makes images from latent vectors."""
+    """Makes images from latents."""
 
     latent: tuple[int, ...]  # shape of one latent
+    classes: tuple[str, ...]  # names of what can be asked for; empty where there is no choice
+    truncates: bool  # whether latents nearer to 0 give more typical images
 
     def generate(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (N, C, H, W) in [0, 1] for latents (N, *latent) and, where the system has classes, labels (N,)."""
+        """Return images (N, C, H, W) in [0, 1], not clamped; each depends on its own latent and label alone.
+
+        Args:
+            latents: (N, *latent), standard normal; what another distribution is drawn from in a paper is made of them.
+            labels: (N, K) as a labelled batch has them; None where there are no classes.
+        """
+        ...
+
+
+@runtime_checkable
+class Scored(Protocol):
+    """Can tell by itself how well it fits images that it has not learnt from."""
+
+    def score(self, batch: Batch) -> dict[str, Tensor]:
+        """Return scalars by name, means over the batch, the first of them to be maximised."""
         ...

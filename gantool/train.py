@@ -1,11 +1,10 @@
-"""`gantool train`: from a folder of pictures to a model file, in one run folder that can be stopped and resumed."""
+"""`gantool train`: from folders of pictures to a model file, in one run folder that can be stopped and resumed."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,15 +12,20 @@ import torch
 
 from gantool import devices, machine, systems, weights
 from gantool.data.folders import fingerprint
-from gantool.errors import UsageError, printable, say
+from gantool.data.sources import Source, open_source
+from gantool.errors import UsageError, printable, say, unknown
 from gantool.files import atomic
-from gantool.system import Batch, Phase, Stage, System, Upscaler, configured
-from gantool.training import distributed
+from gantool.system import Generator, Scored, Stage, System, Translator, Upscaler, configured
+from gantool.systems import Paper
+from gantool.training import distributed, planning
 from gantool.training import recipe as recipes
+from gantool.training.generating import Generating
 from gantool.training.log import Log
 from gantool.training.loop import Hooks, Settings, Training
 from gantool.training.recipe import Recipe
-from gantool.training.tasks import Upscaling
+from gantool.training.tasks import Circumstances, Task
+from gantool.training.translating import Translating
+from gantool.training.upscaling import Upscaling
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -32,9 +36,10 @@ class Options:
     """What was asked for; None means that the configuration file, or else the system, decides."""
 
     system: str
-    data: Path
+    data: tuple[Path, ...]
     output: Path
-    val: Path | None = None
+    val: tuple[Path, ...] = ()
+    pairs: str | None = None  # what paired systems learn to undo on plain photos
     init: str | None = None
     config: Path | None = None
     set: tuple[str, ...] = ()  # key=value, fields of the system's Config
@@ -49,6 +54,7 @@ class Options:
     device: str = "auto"
     offline: bool = False
     registry: Path | None = None
+    tensorboard: bool = False
 
 
 def run(options: Options) -> None:
@@ -61,17 +67,20 @@ def run(options: Options) -> None:
     """
     device = devices.choose_device(_own_gpu(options.device))
     with distributed.process_group(device):
-        recipe, config = _recipe(options)
+        paper, stored = systems.load(options.system), _stored(options)
+        source = _source(paper, options.data, options.pairs or stored.pairs)
+        recipe, config = _recipe(options, paper, stored, source)
         devices.seed_everything(recipe.seed)
-        system = systems.load(recipe.system).system(config)
+        system = paper.system(config)
         stages = _stages(system, recipe)
         if options.init and not options.resume:
             _initialize(system, options)
         system = devices.channels_last(system.to(device))
+        task = _task(system, options, recipe, source)
         if options.dry_run:
-            _print_plan(system, stages, options, recipe)
+            planning.print_plan(system, stages, task.batches)
             return
-        _train(system, stages, options, recipe, device)
+        _train(system, stages, options, recipe, task, source)
 
 
 def _own_gpu(device: str) -> str:
@@ -80,31 +89,69 @@ def _own_gpu(device: str) -> str:
     return f"cuda:{local}" if local is not None and device in ("auto", "cuda") and torch.cuda.is_available() else device
 
 
-def _task(system: System, options: Options, recipe: Recipe, say: Callable[[str], None]) -> Upscaling:
-    if not isinstance(system, Upscaler):
-        raise UsageError(f"{recipe.system} cannot be trained: only systems that upscale can so far")
-    device = system.progress.device
-    return Upscaling(system.scale, options.data, options.val, recipe.seed, options.workers, device, say)
+def _say(sentence: str) -> None:
+    """Tell the user something, once where there are several processes."""
+    if distributed.rank() == 0:
+        say(sentence)
 
 
-def _train(system: System, stages: list[Stage], options: Options, recipe: Recipe, device: torch.device) -> None:
+def _source(paper: Paper, data: tuple[Path, ...], pairs: str | None) -> Source | None:
+    """Return the pictures to learn from; None for systems that upscale, which have their own way with photos."""
+    kind = paper.system.folder
+    if pairs is not None and kind != "paired":
+        raise UsageError(f"--pairs {printable(pairs)} makes pairs, and {paper.name} does not learn from pairs: leave it out")
+    if kind != "degraded":
+        return open_source(kind, data, pairs, _say)
+    if len(data) > 1:
+        raise UsageError(f"{paper.name} learns from one folder of photos, not from {len(data)}: put them into one")
+    return None
+
+
+def _task(system: System, options: Options, recipe: Recipe, source: Source | None) -> Task:
+    run = Circumstances(recipe.seed, options.workers, system.progress.device, _say)
+    if source is None:
+        if not isinstance(system, Upscaler):
+            raise UsageError(f"{recipe.system} cannot be trained: it neither upscales, translates nor generates")
+        if len(options.val) > 1:
+            raise UsageError("--val is one folder of photos here: leave the others out")
+        return Upscaling(system.scale, options.data[0], next(iter(options.val), None), run)
+    val = _validation(system, options, recipe)
+    return Translating(system, source, val, run) if isinstance(system, Translator) else Generating(system, source, val, run)
+
+
+def _validation(system: System, options: Options, recipe: Recipe) -> Source | None:
+    """Return the pictures to validate on: pairs for what learns from pairs, pictures for what can score them."""
+    if not options.val:
+        return None
+    if isinstance(system, Translator) and system.folder == "paired":
+        return open_source("paired", options.val, recipe.pairs, _say)
+    if isinstance(system, Generator) and isinstance(system, Scored):
+        return open_source("plain", options.val, None, _say)
+    raise UsageError(f"{recipe.system} has no measure of its own to validate by: leave --val out, and judge what it makes")
+
+
+def _train(system: System, stages: list[Stage], options: Options, recipe: Recipe, task: Task, source: Source | None) -> None:
     machine.keep_freed_memory()
-    settings = Settings(device, _train_dtype(recipe.dtype, device), recipe.save_every, data=fingerprint(options.data))
+    device = system.progress.device
+    data = fingerprint(options.data[0]) if source is None else source.fingerprint
+    settings = Settings(device, _train_dtype(recipe.dtype, device), recipe.save_every, data=data)
     _prepare_folder(options, recipe)
-    with Log(options.output / "log.jsonl", quiet=distributed.rank() != 0) as log:
-        task = _task(system, options, recipe, log.say)
+    board = options.output if options.tensorboard else None
+    with Log(options.output / "log.jsonl", quiet=distributed.rank() != 0, board=board) as log:
         hooks = Hooks(task.batches, _exporter(recipe, options.val), task.validate, task.draw_samples)
         log.write(recipe=asdict(recipe), threads=torch.get_num_threads(), device=str(device), dtype=str(settings.dtype))
         Training(system, stages, options.output, settings, hooks, log).run(options.resume)
         log.say(f"trained {recipe.system}: {printable(options.output / 'model.safetensors')}")
 
 
-def _exporter(recipe: Recipe, val: Path | None) -> Callable[[System, Path, int, Mapping[str, float]], None]:
+def _exporter(recipe: Recipe, val: tuple[Path, ...]) -> Callable[[System, Path, int, Mapping[str, float]], None]:
     """Return what writes a model file that runs with no flags."""
 
     def export(system: System, path: Path, step: int, metrics: Mapping[str, float]) -> None:
         scaled = f" x{system.scale}" if isinstance(system, Upscaler) else ""
-        measured = {f"{name}, protocol sr{scaled}, on {val.name if val else ''}": value for name, value in metrics.items()}
+        protocol = f", protocol sr{scaled}" if scaled else ""
+        on = " and ".join(folder.name for folder in val)
+        measured = {f"{name}{protocol}, on {on}": value for name, value in metrics.items()}
         title = f"{recipe.system}{scaled}"
         weights.save(path, system, step=step, metrics=measured, average=True, title=title, license=recipe.license)
 
@@ -118,25 +165,39 @@ def _train_dtype(name: str, device: torch.device) -> torch.dtype:
     return devices.choose_dtype(name, device)
 
 
-def _recipe(options: Options) -> tuple[Recipe, DataclassInstance]:
-    """Join command line, configuration file and the system's own values; a resume may only change the number of steps."""
+def _stored(options: Options) -> Recipe:
+    """Return what the configuration file, or at a resume the run itself, says."""
     path = options.output / "config.toml" if options.resume else options.config
-    stored = recipes.read(path) if path else Recipe(options.system)
-    paper = systems.load(options.system)
+    return recipes.read(path) if path else Recipe(options.system)
+
+
+def _recipe(options: Options, paper: Paper, stored: Recipe, source: Source | None) -> tuple[Recipe, DataclassInstance]:
+    """Join command line, data, configuration file and the system's own values; a resume may only change the number of steps."""
+    known = {f.name for f in fields(paper.config)}
+    facts = {name: value for name, value in (source.facts if source else {}).items() if name in known}
+    asked = recipes.assigned_fields(paper.config, options.set)
     wanted = replace(
         stored,
         system=paper.name,
-        config=stored.config | recipes.assigned_fields(paper.config, options.set),
+        config=stored.config | facts | asked,
+        pairs=options.pairs or stored.pairs,
         seed=stored.seed if options.seed is None else options.seed,
         dtype=options.dtype or stored.dtype,
         batch=options.batch or stored.batch,
         save_every=options.save_every or stored.save_every,
     )
     config = configured(paper.config(), wanted.config)
+    for name, value in facts.items():
+        if isinstance(value, list) and len(value) != len(getattr(config, name)):
+            raise UsageError(f"--set {name} names {len(getattr(config, name))}, the data has {len(value)}: {value}")
     system_stages = [stage.name for stage in paper.system(config).stages()]
     if not system_stages:
         raise UsageError(f"{paper.name} has nothing to train: it works as it is")
-    wanted = replace(wanted, config=asdict(config), steps=stored.steps | recipes.assigned_steps(options.steps, system_stages))
+    for name in stored.steps:
+        if name not in system_stages:
+            raise unknown("stage", name, system_stages)
+    steps = stored.steps | recipes.assigned_steps(options.steps, system_stages)
+    wanted = replace(wanted, config=recipes.plain(config), steps=steps)
     if options.resume:
         recipes.refuse_changes(stored, wanted, options.output)
     return wanted, config
@@ -177,24 +238,3 @@ def _prepare_folder(options: Options, recipe: Recipe) -> None:
         raise UsageError(f"{printable(folder)} cannot be made: {error.strerror}") from error
     with atomic(folder / "config.toml") as temporary:
         temporary.write_text(recipes.to_toml(asdict(recipe)), encoding="utf-8")
-
-
-def _print_plan(system: System, stages: list[Stage], options: Options, recipe: Recipe) -> None:
-    """Print stages, phases, losses, parameters, and the time that a measured step promises; train nothing."""
-    device = system.progress.device
-    task = _task(system, options, recipe, say)
-    for stage in stages:
-        batch = {name: tensor.to(device) for name, tensor in next(task.batches(stage, 0)).items()}
-        say(f"stage {stage.name}: {stage.steps} steps, batch {stage.batch}, images of {stage.size} pixels")
-        seconds = sum(_print_phase(phase, batch) for phase in stage.phases)
-        say(f"  about {seconds:.2f} s a step here, {seconds * stage.steps / 3600:.1f} hours")
-
-
-def _print_phase(phase: Phase, batch: Batch) -> float:
-    """Print a phase and return the seconds that its turn takes, averaged over steps."""
-    begin = time.perf_counter()
-    terms = phase.losses(batch)
-    torch.autograd.backward(torch.stack(list(terms.values())).sum())
-    count = sum(p.numel() for module in phase.modules for p in module.parameters())
-    say(f"  phase {phase.name}: {count:,} parameters; losses {', '.join(terms)}")
-    return (time.perf_counter() - begin) * phase.repeats / phase.every

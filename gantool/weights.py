@@ -256,7 +256,6 @@ def save(
     average: bool,
     title: str,
     license: str = "unspecified",
-    converted_from: str | None = None,
 ) -> None:
     """Write a model file that says what it is; the same content gives the same bytes.
 
@@ -268,7 +267,6 @@ def save(
         average: whether these are the moving average of the weights.
         title: for people.
         license: of the weights, an SPDX identifier.
-        converted_from: sha256 of the file that the weights come from.
 
     Raises:
         InputError: the file cannot be written.
@@ -277,5 +275,5 @@ def save(
     from gantool import modelfile
 
     final = system.for_inference()
-    facts = modelfile.describe(final, step, metrics, average, converted_from)
+    facts = modelfile.describe(final, step, metrics, average)
     modelfile.write(path, final, facts, title, license)

@@ -20,20 +20,21 @@ HEAVY = {"torch", "torchvision", "PIL", "numpy", "cv2", "huggingface_hub", "safe
 # From the floor up. A file or folder imports from lower lines only, never from its own line.
 LEVELS = [
     {"errors"},
-    {"bands", "devices", "files", "machine", "schedules"},
+    {"bands", "devices", "files", "flags", "fitting", "latents", "machine", "schedules", "seeds"},
     {"layers", "windows"},
     {"cache", "degradations", "images", "losses", "resizing", "transparency"},
-    {"data", "metrics", "outputs", "scales", "system"},
+    {"animation", "data", "metrics", "outputs", "scales", "system"},
     {"modelheader"},
     {"backends"},
     {"tiling"},
-    {"enlarging"},
+    {"enlarging", "translating"},
     {"systems", "training"},
     {"entries", "modelfile"},
     {"convert", "hub"},
     {"weights"},
-    {"batch", "engines"},
+    {"batch", "engines", "sampling"},
     {"carrying"},
+    {"jobs"},
     {"evaluate", "generate", "models", "study", "train", "translate", "upscale"},
     {"api"},
     {"__init__", "cli"},
@@ -43,8 +44,8 @@ LEVEL = {unit: level for level, units in enumerate(LEVELS) for unit in units}
 # Where less is allowed than the level says.
 ONLY = {
     "layers": {"layers", "errors"},
-    "system": {"schedules", "errors"},
-    "systems": {"systems", "system", "losses", "schedules", "degradations", "layers", "errors"},
+    "system": {"fitting", "schedules", "errors"},
+    "systems": {"systems", "system", "losses", "fitting", "schedules", "degradations", "layers", "errors"},
     "errors": set[str](),
 }
 

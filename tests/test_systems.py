@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import importlib
 import inspect
 import re
 from itertools import pairwise
@@ -14,7 +13,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from networks import build, image, randomize, small, tiny
+from networks import batch_for, build, image, labels_for, latents_for, presets, randomize, small, target_for, tiny, use
+from torch import Tensor
 
 from gantool import systems
 from gantool.convert import convert, unpickle
@@ -25,7 +25,7 @@ from gantool.layers.resampling import imresize
 from gantool.metrics.luma import luma as luma_255
 from gantool.metrics.psnr import psnr
 from gantool.modelheader import sniff
-from gantool.system import Batch, Stage, System, Upscaler
+from gantool.system import Batch, Generator, Phase, Scored, Stage, System, Translator, Upscaler
 
 NAMES = systems.names()
 PARAMETERS = [
@@ -47,6 +47,21 @@ PARAMETERS = [
     ("span", {"reparameterized": False, "channels": 52}, 498_208),
     ("span", {}, 1_840_488),  # the official file's 2,236,728 count the merged copies too
     ("kernel", {}, 0),
+    # generator and discriminator together
+    ("gan", {}, 2_503_984 + 1_231_441),
+    ("dcgan", {}, 3_576_704 + 2_765_568),
+    ("dcgan", {"image_channels": 1}, 3_574_656 + 2_763_520),
+    ("cgan", {}, 1_169_336 + 196_773),
+    ("vae", {}, 652_824),
+    ("vae", {"form": "conv", "units": 16, "latent": 2}, 69_076 + 65_089),
+    ("stargan", {}, 8_430_528 + 44_762_048),
+    ("stargan", {"classes": tuple("abcdefgh"), "sets": (8,)}, 8_439_936 + 44_786_624),  # the paper's 53.2 million
+    ("pggan", {"size": 64}, 22_498_063 + 22_498_049),
+    ("pggan", {}, 23_086_795 + 23_087_249),
+    ("pix2pix", {}, 54_413_955 + 2_768_705),
+    ("pix2pix", {"size": 128, "downs": 7}, 41_828_995 + 2_768_705),
+    ("cyclegan", {}, 2 * (11_378_179 + 2_764_737)),
+    ("cyclegan", {"blocks": 6}, 2 * (7_837_699 + 2_764_737)),
 ]
 
 
@@ -60,6 +75,30 @@ def has_scale(name: str, scale: int) -> bool:
 
 
 UPSCALERS = [(name, scale) for name in systems.names("super_resolution") for scale in (2, 3, 4) if has_scale(name, scale)]
+TRANSLATORS = [(name, preset) for name in systems.names("translation") for preset in presets(name)]
+GENERATORS = [(name, preset) for name in systems.names("generation") for preset in presets(name)]
+VARIANTS = [(name, "") for name in systems.names("super_resolution")] + TRANSLATORS + GENERATORS
+TRAINED = [variant for variant in VARIANTS if variant[0] != "kernel"]
+HALF_SAFE = [(name, preset) for name, preset in TRANSLATORS + GENERATORS if systems.load(name).system.half_safe]
+SCORED = [name for name in NAMES if issubclass(systems.load(name).system, Scored)]
+
+
+def competes(name: str, preset: str) -> bool:
+    """Whether one network's step may raise another's loss, in every stage."""
+    with torch.device("meta"):
+        return all(len(stage.phases) > 1 for stage in small(name, preset).stages())
+
+
+def translator(name: str, preset: str) -> Any:
+    system = tiny(name, preset)
+    assert isinstance(system, Translator)
+    return system.requires_grad_(False)
+
+
+def generator(name: str, preset: str) -> Any:
+    system = tiny(name, preset)
+    assert isinstance(system, Generator)
+    return system.requires_grad_(False)
 
 
 def upscaler(name: str, scale: int) -> Any:
@@ -103,7 +142,8 @@ def test_the_config_is_frozen_and_says_the_unit_or_source_of_every_field(name: s
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_system_is_final_and_the_only_one_of_its_file(name: str) -> None:
-    system = build(name)
+    with torch.device("meta"):
+        system = build(name)
     assert type(system).__mro__[1] is System
     assert systems.name_of(system) == name
 
@@ -111,8 +151,7 @@ def test_a_system_is_final_and_the_only_one_of_its_file(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_preset_builds(name: str) -> None:
     paper = systems.load(name)
-    presets = getattr(importlib.import_module(paper.config.__module__), "PRESETS", {})
-    for preset in presets.values():
+    for preset in presets(name).values():
         assert isinstance(preset, paper.config)
         with torch.device("meta"):
             paper.system(preset)
@@ -182,30 +221,101 @@ def test_a_part_with_the_radius_around_it_becomes_what_it_is_in_the_whole(name: 
         torch.testing.assert_close(part, whole[..., scale * first : scale * (first + length)], atol=1e-10, rtol=1e-10)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_inference_form_computes_the_same(name: str) -> None:
-    system = tiny(name).float().requires_grad_(False)
+@pytest.mark.parametrize(("name", "preset"), TRANSLATORS)
+@pytest.mark.parametrize("sides", [(1, 3), (2, 1)])
+def test_a_translation_has_the_size_of_its_picture_and_is_finite_and_the_picture_untouched(
+    name: str, preset: str, sides: tuple[int, int]
+) -> None:
+    system = translator(name, preset)
+    for channels in (1, 3) if system.keeps_gray else (3,):
+        before = image(2, channels, *(side * system.multiple for side in sides))
+        given = before.clone()
+        result = system.translate(given, target_for(system))
+        assert result.shape == given.shape
+        assert result.isfinite().all()
+        assert result.std() > 0
+        assert torch.equal(given, before)
+
+
+@pytest.mark.parametrize(("name", "preset"), TRANSLATORS)
+def test_a_translation_depends_on_its_own_picture_alone_and_is_the_same_every_time(name: str, preset: str) -> None:
+    system = translator(name, preset)
+    given, target = image(3, 3, 2 * system.multiple, 3 * system.multiple), target_for(system)
+    together = system.translate(given, target)
+    apart = torch.cat([system.translate(each, target) for each in given.split(1)])
+    torch.testing.assert_close(together, apart, atol=1e-10, rtol=1e-10)
+    assert not torch.equal(together[0], together[1])
+
+
+@pytest.mark.parametrize(("name", "preset"), TRANSLATORS)
+def test_translators_refuse_names_that_they_do_not_know_and_tell_their_targets_apart(name: str, preset: str) -> None:
+    system = translator(name, preset)
+    with pytest.raises(UsageError, match="nobody"):
+        system.target(["nobody"], ())
+    given = image(1, 3, 2 * system.multiple, 2 * system.multiple)
+    results = [system.translate(given, system.target([target], ())) for target in system.targets]
+    assert all(not torch.allclose(one, other) for one, other in pairwise(results))
+
+
+@pytest.mark.parametrize(("name", "preset"), GENERATORS)
+def test_a_generated_image_is_of_the_training_size_and_in_range_and_the_latents_untouched(name: str, preset: str) -> None:
+    system = generator(name, preset)
+    before = latents_for(system)
+    given = before.clone()
+    labels = labels_for(system)
+    result = system.generate(given, labels if labels is None else labels.double())
+    size = system.stages()[-1].size
+    assert result.shape == (len(given), system.image_channels, size, size)
+    assert result.isfinite().all()
+    assert result.std() > 0
+    if name != "pggan":  # its last layer is linear
+        assert result.min() >= 0
+        assert result.max() <= 1
+    assert torch.equal(given, before)
+
+
+@pytest.mark.parametrize(("name", "preset"), GENERATORS)
+def test_a_generated_image_depends_on_its_own_latent_and_label_alone(name: str, preset: str) -> None:
+    system = generator(name, preset)
+    given, labels = latents_for(system), labels_for(system)
+    labels = None if labels is None else labels.double()
+    together = system.generate(given, labels)
+    for i, alone in enumerate(given.split(1)):
+        label = None if labels is None else labels[i : i + 1]
+        torch.testing.assert_close(system.generate(alone, label), together[i : i + 1], atol=1e-10, rtol=1e-10)
+    assert not torch.allclose(system.generate(-given, labels), together)
+    if labels is not None:
+        assert not torch.allclose(system.generate(given, labels.roll(1, 1)), together)
+
+
+@pytest.mark.parametrize(("name", "preset"), HALF_SAFE)
+def test_half_precision_is_close_to_single_where_the_system_says_that_it_is_safe(name: str, preset: str) -> None:
+    system = tiny(name, preset).requires_grad_(False)
+    expected = use(system.float())
+    found = use(system.half())
+    assert found.isfinite().all()
+    assert (found - expected).abs().max() <= 0.02 * max(1, expected.abs().max())
+
+
+@pytest.mark.parametrize(("name", "preset"), VARIANTS)
+def test_the_inference_form_computes_the_same(name: str, preset: str) -> None:
+    system: Any = tiny(name, preset).float().requires_grad_(False)
     merged = system.for_inference()
     assert not merged.training
-    given = image(1, 3, 9, 7).float()
-    if isinstance(system, Upscaler):
-        assert isinstance(merged, Upscaler)
-        assert (merged.scale, merged.radius, merged.multiple) == (system.scale, system.radius, system.multiple)
-        expected = system.upscale(given)
-        assert (merged.upscale(given) - expected).abs().max() <= 1e-4 * expected.abs().max()
+    for fact in ("scale", "radius", "multiple", "latent", "classes", "targets"):
+        assert getattr(merged, fact, None) == getattr(system, fact, None)
+    expected = use(system)
+    assert (use(merged) - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_inference_modules_hold_all_that_inference_needs(name: str) -> None:
-    system = tiny(name).float().requires_grad_(False).for_inference()
+@pytest.mark.parametrize(("name", "preset"), VARIANTS)
+def test_the_inference_modules_hold_all_that_inference_needs(name: str, preset: str) -> None:
+    system = tiny(name, preset).float().requires_grad_(False).for_inference()
     other = type(system)(system.config).eval().requires_grad_(False)
     for attribute, module in system.inference_modules().items():
         assert getattr(system, attribute) is module
         getattr(other, attribute).load_state_dict(module.state_dict(), strict=True)
-    given = image(1, 3, 6, 5).float()
-    if isinstance(system, Upscaler):
-        assert isinstance(other, Upscaler)
-        assert torch.equal(other.upscale(given), system.upscale(given))
+    assert torch.equal(use(other), use(system))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -221,76 +331,121 @@ def test_the_state_goes_into_a_new_system_and_back(name: str) -> None:
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def stages_of(name: str, **changes: Any) -> tuple[System, list[Stage]]:
+def stages_of(name: str, preset: str = "", **changes: Any) -> tuple[System, list[Stage]]:
     """A small system with the weights that training starts from."""
-    system = small(name, **changes).train()
+    system = small(name, preset, **changes).train()
     return system, system.stages()
 
 
-def batch_for(system: System, stage: Stage) -> Batch:
-    """Two smooth random pictures at the stage's size, as the system's kind of folder gives them."""
-    assert isinstance(system, Upscaler)
-    assert stage.size is not None
-    high = imresize(torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(2)), stage.size / 8, (stage.size,) * 2)
-    high = high.clamp(0, 1)
-    return {"low": imresize(high, 1 / system.scale), "high": high}
+def turn(system: System, phase: Phase, batch: Batch) -> dict[str, Tensor]:
+    """Compute a phase's losses and their gradients, as the loop does: all that is not its own stands still."""
+    torch.manual_seed(1)
+    system.zero_grad()
+    system.requires_grad_(False)
+    for module in phase.modules:
+        module.requires_grad_(True)
+    terms = phase.losses(batch)
+    if terms:
+        torch.stack(list(terms.values())).sum().backward()
+    return terms
 
 
 def test_what_has_nothing_to_learn_has_no_stages() -> None:
-    assert [name for name in NAMES if not build(name).stages()] == ["kernel"]
+    with torch.device("meta"):
+        assert [name for name in NAMES if not build(name).stages()] == ["kernel"]
 
 
-@pytest.mark.parametrize(("name", "scale"), UPSCALERS)
-def test_losses_are_finite_scalars_whose_gradient_reaches_every_parameter(name: str, scale: int) -> None:
-    system, stages = stages_of(name, scale=scale)
+SCALED = [(name, "", {"scale": scale}) for name, scale in UPSCALERS if name != "kernel"]
+
+
+@pytest.mark.parametrize(("name", "preset", "changes"), SCALED + [(*pair, {}) for pair in TRANSLATORS + GENERATORS])
+def test_losses_are_finite_scalars_whose_gradient_reaches_every_parameter(
+    name: str, preset: str, changes: dict[str, Any]
+) -> None:
+    system, stages = stages_of(name, preset, **changes)
     for stage in stages:
         assert stage.steps > 0
         assert stage.batch > 0
+        batch = batch_for(system, stage)
         for phase in stage.phases:
-            terms = phase.losses(batch_for(system, stage))
+            terms = turn(system, phase, batch)
             assert terms
             for loss in terms.values():
                 assert loss.shape == ()
                 assert loss.isfinite()
-            torch.stack(list(terms.values())).sum().backward()
             for module in phase.modules:
                 for key, parameter in module.named_parameters():
                     assert parameter.grad is not None, f"{phase.name}: {key}"
                     assert parameter.grad.isfinite().all(), f"{phase.name}: {key}"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_no_parameter_is_deaf_once_training_has_begun(name: str) -> None:
-    system, stages = stages_of(name)
+@pytest.mark.parametrize(("name", "preset"), TRAINED)
+def test_no_parameter_is_deaf_once_training_has_begun(name: str, preset: str) -> None:
+    system, stages = stages_of(name, preset)
     randomize(system)
+    system.progress.fill_(0.5)
     for stage in stages:
         for phase in stage.phases:
-            torch.stack(list(phase.losses(batch_for(system, stage)).values())).sum().backward()
+            turn(system, phase, batch_for(system, stage))
             for module in phase.modules:
-                assert all(p.grad is not None and p.grad.any() for p in module.parameters())
+                for key, parameter in module.named_parameters():
+                    assert parameter.grad is not None, f"{stage.name}, {phase.name}: {key}"
+                    assert parameter.grad.any(), f"{stage.name}, {phase.name}: {key}"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_an_optimiser_takes_all_parameters_of_its_phase_once_and_small_steps_lower_the_loss(name: str) -> None:
-    system, stages = stages_of(name)
-    for stage in stages:
-        if len(stage.phases) > 1:
-            continue  # in a game one side's step may raise the other's loss
-        [phase] = stage.phases
+@pytest.mark.parametrize(("name", "preset"), TRAINED)
+def test_a_turn_moves_what_its_phase_names_and_nothing_else(name: str, preset: str) -> None:
+    system, stages = stages_of(name, preset)
+    for stage in (stages[0], stages[-1]):
+        batch = batch_for(system, stage)
+        for phase in stage.phases:
+            own = {id(p) for module in phase.modules for p in module.parameters()}
+            before = {key: p.detach().clone() for key, p in system.named_parameters()}
+            optimizer = phase.optimizer(phase.modules)
+            turn(system, phase, batch)
+            optimizer.step()
+            moved = {id(p) for key, p in system.named_parameters() if not torch.equal(p, before[key])}
+            assert moved
+            assert moved <= own
+
+
+@pytest.mark.parametrize(("name", "preset"), TRAINED)
+def test_the_losses_of_a_phase_need_no_turn_before_them(name: str, preset: str) -> None:
+    for number, _ in enumerate(stages_of(name, preset)[1][-1].phases):
+        system, stages = stages_of(name, preset)
+        assert turn(system, stages[-1].phases[number], batch_for(system, stages[-1]))
+
+
+@pytest.mark.parametrize(("name", "preset"), TRAINED)
+def test_an_optimiser_takes_all_parameters_of_its_phase_once(name: str, preset: str) -> None:
+    for stage in stages_of(name, preset)[1]:
+        for phase in stage.phases:
+            taken = [p for group in phase.optimizer(phase.modules).param_groups for p in group["params"]]
+            assert {id(p) for p in taken} == {id(p) for module in phase.modules for p in module.parameters()}
+            assert len({id(p) for p in taken}) == len(taken)
+
+
+@pytest.mark.parametrize(("name", "preset"), [variant for variant in TRAINED if not competes(*variant)])
+def test_small_steps_lower_the_loss_where_nothing_competes(name: str, preset: str) -> None:
+    system, stages = stages_of(name, preset)
+    for phase in (stage.phases[0] for stage in stages if len(stage.phases) == 1):
         optimizer = phase.optimizer(phase.modules)
-        taken = [p for group in optimizer.param_groups for p in group["params"]]
-        assert {id(p) for p in taken} == {id(p) for module in phase.modules for p in module.parameters()}
-        assert len({id(p) for p in taken}) == len(taken)
         for group in optimizer.param_groups:
             group["lr"] /= 100  # full rates may overshoot before their warm-up
-        batch, losses = batch_for(system, stage), []
+        batch, losses = batch_for(system, stages[0]), []
         for _ in range(3):
-            loss = torch.stack(list(phase.losses(batch).values())).sum()
-            optimizer.zero_grad()
-            loss.backward()
+            losses.append(sum(loss.item() for loss in turn(system, phase, batch).values()))
             optimizer.step()
-            losses.append(loss.item())
         assert all(later < earlier for earlier, later in pairwise(losses)), losses
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_a_system_that_scores_itself_gives_finite_means_the_same_every_time(name: str) -> None:
+    system: Any = tiny(name).float().requires_grad_(False)
+    batch = batch_for(system, system.stages()[-1])
+    scores = system.score(batch)
+    assert all(score.shape == () and score.isfinite() for score in scores.values())
+    assert system.score(batch) == scores
 
 
 # --- single papers ---------------------------------------------------------------------------------------------------

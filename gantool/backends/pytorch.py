@@ -23,7 +23,7 @@ from gantool.backends.layerwise.setting import Setting
 from gantool.backends.streaming import Network, Stream, trial
 from gantool.bands import Band, Bands
 from gantool.errors import InputError, say
-from gantool.system import System, Upscaler
+from gantool.system import System, Translator, Upscaler
 
 _CPU = torch.device("cpu")
 _BAND = 8  # rows that the rest of a passage comes in
@@ -177,10 +177,49 @@ def for_upscaling(
         memory: bytes that may be used in all.
         ensemble: mean over the eight turns and reflections of the input (Lim et al., EDSR, CVPRW 2017, section 3.4).
     """
-    halved = None if dtype == torch.float32 else _placed(copy.deepcopy(system), device, dtype, ensemble)
+
+    def network(placed: System) -> Network:
+        upscale = cast(Upscaler, placed).upscale
+        return Ensemble(upscale) if ensemble else upscale
+
+    return _engine(system, network, cast(Upscaler, system).scale, device, dtype, halo, memory)
+
+
+def for_translating(
+    system: System, target: Tensor | None, device: torch.device, dtype: torch.dtype, *, halo: int | None, memory: int | None
+) -> TorchEngine:
+    """Return an engine for a system.
+
+    Args:
+        system: a `Translator` in evaluation mode and float32; moved to the device.
+        target: what it is to translate to.
+        device: where to compute.
+        dtype: what to compute in.
+        halo: instead of the system's own radius; with a smaller one seams may show.
+        memory: bytes that may be used in all.
+    """
+
+    def network(placed: System) -> Network:
+        goal = None if target is None else target.to(device, placed.progress.dtype)
+        return partial(cast(Translator, placed).translate, target=goal)
+
+    return _engine(system, network, 1, device, dtype, halo, memory)
+
+
+def _engine(
+    system: System,
+    network: Callable[[System], Network],
+    scale: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    halo: int | None,
+    memory: int | None,
+) -> TorchEngine:
+    """Return an engine for what a system does; in half precision, a copy of the system does it first."""
+    halved = None if dtype == torch.float32 else network(devices.channels_last(copy.deepcopy(system).to(device, dtype)))
     return TorchEngine(
-        _placed(system, device, torch.float32, ensemble),
-        scale=cast(Upscaler, system).scale,
+        network(devices.channels_last(system.to(device, torch.float32))),
+        scale=scale,
         radius=system.radius if halo is None else halo,
         multiple=system.multiple,
         device=device,
@@ -188,11 +227,6 @@ def for_upscaling(
         dtype=dtype,
         memory=memory,
     )
-
-
-def _placed(system: System, device: torch.device, dtype: torch.dtype, ensemble: bool) -> Network:
-    network = cast(Upscaler, devices.channels_last(system.to(device, dtype))).upscale
-    return Ensemble(network) if ensemble else network
 
 
 class Ensemble:

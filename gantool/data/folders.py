@@ -18,12 +18,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from gantool.data.items import CACHE_BYTES, Cache, place, usable
 from gantool.errors import InputError, RunError, UsageError, printable
 from gantool.images import EXTENSIONS, read
 
 Transform = Callable[[Tensor, np.random.Generator], dict[str, Tensor]]
-UNUSABLE_SHARE = 0.05  # more unreadable pictures than this are taken for a mistake in the path
-CACHE_BYTES = 4 << 30  # decoded pictures are kept while they fit
 
 
 def list_pictures(folder: Path) -> list[Path]:
@@ -69,44 +68,22 @@ class PhotoFolder(Dataset[dict[str, Tensor]]):
 
     def __init__(self, folder: Path, size: int, transform: Transform, seed: int, warn: Callable[[str], None]) -> None:
         self.size, self.transform, self.seed = size, transform, seed
-        self._cache: dict[Path, Tensor] = {}
-        self._cached_bytes = 0
-        found = list_pictures(folder)
-        self.paths = [path for path in found if self._usable(path, warn)]
-        left_out = len(found) - len(self.paths)
-        if not self.paths or left_out > max(1, UNUSABLE_SHARE * len(found)):
-            raise UsageError(
-                f"{left_out} of {len(found)} pictures in {printable(folder)} cannot be used (unreadable, or a side under "
-                f"{size} pixels): remove them, or choose a smaller patch"
-            )
+        self._cache: Cache[Path] = Cache(CACHE_BYTES)
+        self.paths = usable(list_pictures(folder), self._check, printable(folder), size, warn)
 
-    def _usable(self, path: Path, warn: Callable[[str], None]) -> bool:
-        try:
-            pixels = self._pixels(path)
-        except InputError as error:
-            warn(f"left out: {error}")
-            return False
-        if min(pixels.shape[1:]) < self.size:
-            warn(
-                f"left out: {printable(path)} is {pixels.shape[2]}x{pixels.shape[1]}, training needs {self.size} pixels a side"
-            )
-            return False
-        return True
+    def _check(self, path: Path) -> None:
+        height, width = self._pixels(path).shape[1:]
+        if min(height, width) < self.size:
+            raise InputError(f"{printable(path)} is {width}x{height}, training needs {self.size} pixels a side")
 
     def _pixels(self, path: Path) -> Tensor:
-        if path in self._cache:
-            return self._cache[path]
-        pixels = read_rgb(path)
-        if self._cached_bytes + pixels.numel() <= CACHE_BYTES:
-            self._cache[path] = pixels
-            self._cached_bytes += pixels.numel()
+        [pixels] = self._cache.get(path, lambda: (read_rgb(path),))
         return pixels
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Return sample number `index`, any non-negative number: floats in [0, 1]."""
-        epoch, position = divmod(index, len(self.paths))
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.paths))
-        sample = self.transform(self._pixels(self.paths[order[position]]), np.random.default_rng((self.seed, epoch, position)))
+        item, rng = place(index, len(self.paths), self.seed)
+        sample = self.transform(self._pixels(self.paths[item]), rng)
         return {name: pixels.float() / 255 for name, pixels in sample.items()}
 
 

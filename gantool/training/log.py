@@ -1,4 +1,4 @@
-"""What a run tells: one JSON object per line in `log.jsonl`, a progress display on a terminal, sentences on standard error."""
+"""What a run tells: one JSON object per line in `log.jsonl`, curves for TensorBoard, a progress display, sentences."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gantool.errors import console, say
+from gantool.errors import UsageError, console, say
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
 
 
 class Log:
@@ -19,9 +23,14 @@ class Log:
     Args:
         path: the JSON lines file, appended to.
         quiet: no display, no sentences; processes other than the first are quiet.
+        board: folder that gets the losses for TensorBoard, if they are wanted.
+
+    Raises:
+        UsageError: TensorBoard is not installed.
     """
 
-    def __init__(self, path: Path, quiet: bool) -> None:
+    def __init__(self, path: Path, quiet: bool, board: Path | None = None) -> None:
+        self._board = None if quiet or board is None else _open_board(board)
         self._file = None if quiet else path.open("a", encoding="utf-8")
         self._quiet = quiet
         columns = (
@@ -42,6 +51,8 @@ class Log:
         self._progress.stop()
         if self._file:
             self._file.close()
+        if self._board:
+            self._board.close()
 
     def stage(self, name: str, step: int, steps: int) -> None:
         """Begin a stage's progress bar."""
@@ -51,6 +62,11 @@ class Log:
         """Show a step."""
         values = " ".join(f"{name} {value:.4g}" for name, value in losses.items())
         self._progress.update(self._task, completed=step, values=values)
+
+    def curves(self, step: int, values: Mapping[str, float]) -> None:
+        """Draw values into TensorBoard's curves; `step` counts those of all stages."""
+        for name, value in values.items() if self._board else ():
+            self._board.add_scalar(name, value, step)  # type: ignore[union-attr]
 
     def write(self, **values: object) -> None:
         """Append a line to the log, with the time."""
@@ -62,3 +78,11 @@ class Log:
         """Tell the user something."""
         if not self._quiet:
             say(sentence)
+
+
+def _open_board(folder: Path) -> SummaryWriter:
+    try:
+        from torch.utils.tensorboard.writer import SummaryWriter
+    except ImportError as error:
+        raise UsageError("--tensorboard needs the package tensorboard: pip install 'gantool[train]'") from error
+    return SummaryWriter(str(folder))

@@ -117,12 +117,7 @@ class Training:
             self.log.step(self.at.step, losses)
             clock.add(losses)
             if self.at.step % LOG_EVERY == 0:
-                self.log.write(
-                    stage=stage.name,
-                    step=self.at.step,
-                    **clock.read(),
-                    rates=[turn.optimizer.param_groups[0]["lr"] for turn in self.turns],
-                )
+                self._tell(stage, clock)
             ended = next((s for s in received if s != USR1), None)
             stop = distributed.any_rank(ended is not None)
             if stop or USR1 in received or self.at.step % self.settings.save_every == 0 or self.at.step == stage.steps:
@@ -133,6 +128,12 @@ class Training:
                     ended or signal.SIGTERM,
                     f"stopped and saved after step {self.at.step} of {stage.name}: go on with --resume",
                 )
+
+    def _tell(self, stage: Stage, clock: _Clock) -> None:
+        means = clock.read()
+        rates = [turn.optimizer.param_groups[0]["lr"] for turn in self.turns]
+        self.log.write(stage=stage.name, step=self.at.step, **means, rates=rates)
+        self.log.curves(self.at.total_steps, cast("dict[str, float]", means["losses"]))
 
     def _start_turns(self, stage: Stage, restored: Checkpoint | None) -> None:
         self.turns = []
@@ -187,6 +188,8 @@ class Training:
         self._check_finite(stage, values, float(norm), turn.scaler.is_enabled())
         for group, rate in zip(turn.optimizer.param_groups, turn.rates, strict=True):
             group["lr"] = rate * phase.schedule(progress)
+            if phase.momentum is not None:
+                group["momentum"] = phase.momentum(progress)
         turn.scaler.step(turn.optimizer)
         turn.scaler.update()
         return values
@@ -210,6 +213,7 @@ class Training:
         if leading is not None:
             self.at.best = max(self.at.best, leading)
             self.log.write(stage=stage.name, step=self.at.step, validation=metrics)
+            self.log.curves(self.at.total_steps, {f"validation/{name}": value for name, value in metrics.items()})
             shown = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
             self.log.say(f"{stage.name} step {self.at.step}: {shown}{' (best)' if improved else ''}")
         folder = self.folder / "checkpoints"

@@ -25,6 +25,7 @@ class Recipe:
     dtype: str = "auto"
     batch: int | None = None
     save_every: int = 1000  # steps
+    pairs: str | None = None  # what is learnt to undo, where pairs are made of plain photos
     license: str = "unspecified"  # of the weights, an SPDX identifier for the model file's header
     steps: dict[str, int] = field(default_factory=dict)  # by stage
     config: dict[str, Json] = field(default_factory=dict)  # every field of the system's Config
@@ -54,6 +55,12 @@ def to_toml(values: Mapping[str, Json]) -> str:
     flat = [f"{key} = {json.dumps(value)}\n" for key, value in values.items() if not isinstance(value, dict | None)]
     tables = [f"\n[{key}]\n{to_toml(value)}" for key, value in values.items() if isinstance(value, dict) and value]
     return "".join(flat + tables)
+
+
+def plain(config: DataclassInstance) -> dict[str, Json]:
+    """Return a configuration's fields as a file gives them: lists for tuples."""
+    fields_: dict[str, Json] = json.loads(json.dumps(asdict(config)))
+    return fields_
 
 
 def refuse_changes(stored: Recipe, wanted: Recipe, folder: Path) -> None:

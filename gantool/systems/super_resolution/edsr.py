@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from gantool.errors import UsageError, WeightsError
 from gantool.schedules import halve_at
-from gantool.system import Batch, Layout, Phase, Stage, System, adam, count_children
+from gantool.system import Batch, FolderKind, Layout, Phase, Stage, System, adam, count_children
 
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # RGB of the training set, which the reference code subtracts
 
@@ -146,6 +146,7 @@ _OFFICIAL = (
 class EDSR(System):
     """Super-resolution by residual blocks without batch norm."""
 
+    folder: ClassVar[FolderKind] = "degraded"
     layouts: ClassVar[tuple[Layout, ...]] = (
         Layout(
             "official",

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from gantool.errors import UsageError, unknown
 from gantool.layers.kernels import KERNELS, Kernel
 from gantool.layers.resampling import imresize
-from gantool.system import Stage, System
+from gantool.system import FolderKind, Stage, System
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Config:
 class Interpolation(System):
     """Interpolation by a fixed kernel."""
 
+    folder: ClassVar[FolderKind] = "degraded"
     config: Config
 
     def __init__(self, config: Config) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from gantool.schedules import cosine
-from gantool.system import Batch, Layout, Phase, Stage, System
+from gantool.system import Batch, FolderKind, Layout, Phase, Stage, System
 
 BLOCK_GAIN = 2.5  # initial weights of the blocks over torch's default; tried 1 to 3, the others learn more slowly
 
@@ -177,6 +177,7 @@ _RENAMES = (
 class SPAN(System):
     """Super-resolution with parameter-free attention."""
 
+    folder: ClassVar[FolderKind] = "degraded"
     config: Config
 
     layouts: ClassVar[tuple[Layout, ...]] = (

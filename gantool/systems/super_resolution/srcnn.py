@@ -23,7 +23,7 @@ from torch.optim import SGD, Optimizer
 from gantool.errors import UsageError
 from gantool.layers.color import luma, replace_luma
 from gantool.layers.resampling import imresize
-from gantool.system import Batch, Layout, Phase, Stage, System
+from gantool.system import Batch, FolderKind, Layout, Phase, Stage, System
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ def _detect(state: Mapping[str, Tensor]) -> Config:
 class SRCNN(System):
     """Super-resolution by a network of three layers."""
 
+    folder: ClassVar[FolderKind] = "degraded"
     layouts: ClassVar[tuple[Layout, ...]] = (
         Layout("ports", ("conv1.weight", "conv2.weight", "conv3.weight"), _detect, ((r"^", "generator."),)),
     )

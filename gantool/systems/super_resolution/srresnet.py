@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from gantool.errors import UsageError
-from gantool.system import Batch, Layout, Phase, Stage, System, adam, count_children
+from gantool.system import Batch, FolderKind, Layout, Phase, Stage, System, adam, count_children
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,7 @@ _LEFTTHOMAS = (
 class SRResNet(System):
     """Super-resolution by residual blocks with batch norm."""
 
+    folder: ClassVar[FolderKind] = "degraded"
     layouts: ClassVar[tuple[Layout, ...]] = (
         Layout(
             "Lornatang",

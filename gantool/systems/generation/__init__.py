@@ -1,0 +1,1 @@
+"""Systems that make images from noise: one file per paper."""

@@ -1,0 +1,1 @@
+"""Systems that turn images of one domain into images of another."""
