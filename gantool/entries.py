@@ -11,12 +11,13 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
 from gantool import systems
 from gantool.errors import WeightsError, first_line, printable, unknown
 
-Scalar: TypeAlias = bool | int | float | str
+if TYPE_CHECKING:
+    from gantool.system import Json
 
 LARGEST_SCALE = 16  # of one network; more is reached by using it again
 MAX_REGISTRY = 1 << 20  # bytes of a weights.toml
@@ -36,7 +37,7 @@ class Entry:
 
     name: str
     system: str | None = None  # None: recognised when the file is read
-    config: Mapping[str, Scalar] | None = None  # fields that differ from what the file tells
+    config: Mapping[str, Json] | None = None  # fields that differ from what the file tells
     bundled: str | None = None  # file in gantool/bundled
     repo: str | None = None
     revision: str | None = None

@@ -99,8 +99,8 @@ def configured(base: C, values: Mapping[str, Json]) -> C:
     """Return a system's configuration with the given fields changed.
 
     Raises:
-        UsageError: a field does not exist (all are listed, with their values), or a value is of the wrong kind, not finite, or
-            below 1 where it counts something.
+        UsageError: a field does not exist (all are listed, with their values), or a value is of the wrong kind, not finite,
+            below 1 where it counts something, or a number of channels that pictures do not have.
     """
     known = {f.name: getattr(base, f.name) for f in fields(base)}
     for key, value in values.items():
@@ -121,7 +121,20 @@ def _checked(key: str, value: Json, default: object) -> object:
         kinds: dict[type, str] = {int: "a whole number, 1 or more", float: "a finite number, 0 or more", bool: "true or false"}
         wanted = (kinds | {tuple: "a list"}).get(type(default), "text")
         raise UsageError(f"{key} = {printable(value)[:40]}: it must be {wanted}, like {default}")
+    if key == "image_channels" and value not in (1, 3):
+        raise UsageError(f"image_channels = {value}: it must be 1 for gray or 3 for RGB")
     return value
+
+
+def check_choices(config: DataclassInstance, choices: Mapping[str, Sequence[str]]) -> None:
+    """Check that the fields of a configuration that `choices` names have one of the values there.
+
+    Raises:
+        UsageError: one has not.
+    """
+    for field, known in choices.items():
+        if getattr(config, field) not in known:
+            raise unknown(field, getattr(config, field), known)
 
 
 class System(nn.Module, ABC):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from gantool import devices, machine, systems, weights
 from gantool.data.folders import fingerprint
@@ -176,10 +177,12 @@ def _recipe(options: Options, paper: Paper, stored: Recipe, source: Source | Non
     known = {f.name for f in fields(paper.config)}
     facts = {name: value for name, value in (source.facts if source else {}).items() if name in known}
     asked = recipes.assigned_fields(paper.config, options.set)
+    # a configuration file may be of a run with other data; a run's own says what it began with
+    known_before = facts | stored.config if options.resume else stored.config | facts
     wanted = replace(
         stored,
         system=paper.name,
-        config=stored.config | facts | asked,
+        config=known_before | asked,
         pairs=options.pairs or stored.pairs,
         seed=stored.seed if options.seed is None else options.seed,
         dtype=options.dtype or stored.dtype,
@@ -210,14 +213,17 @@ def _stages(system: System, recipe: Recipe) -> list[Stage]:
         if stage.batch % distributed.ranks():
             processes = distributed.ranks()
             raise UsageError(f"a batch of {stage.batch} does not divide among {processes} processes: choose another --batch")
+        if stage.batch == distributed.ranks() and any(isinstance(module, nn.BatchNorm1d) for module in system.modules()):
+            raise UsageError("batch norm compares the samples of a batch, and one a process is too few: use a larger --batch")
     return stages
 
 
 def _initialize(system: System, options: Options) -> None:
     """Copy from trained weights whatever has the same name and shape; the rest starts fresh and is named."""
-    given = weights.load(str(options.init), offline=options.offline, registry=options.registry).system.state_dict()
-    own = system.state_dict()
-    fitting = {key: value for key, value in given.items() if key in own and own[key].shape == value.shape}
+    loaded = weights.load(str(options.init), offline=options.offline, registry=options.registry).system
+    held = tuple(f"{name}." for name in loaded.inference_modules())  # its other networks are not in the file
+    given, own = loaded.state_dict(), system.state_dict()
+    fitting = {k: value for k, value in given.items() if k.startswith(held) and k in own and own[k].shape == value.shape}
     if not fitting:
         raise UsageError(f"--init {printable(options.init)}: no tensor has a name and shape of this system's")
     system.load_state_dict(own | fitting)

@@ -35,17 +35,19 @@ class Wish:
         """Return the names of targets that are wanted, and those that are unwanted.
 
         Raises:
-            UsageError: the model has no such directions.
+            UsageError: the model has no such directions, or there are attributes without a name.
         """
-        wanted = [self.to] if self.to else []
+        wanted = [] if self.to is None else [self.to]
         if self.direction:
             if len(targets) not in (1, 2) or (len(targets) == 1 and self.direction == "BtoA"):
                 known = f"it translates to {' or '.join(targets)}" if targets else "it does one thing"
                 raise UsageError(f"--direction {self.direction}: {printable(model)} has no such direction, {known}")
             wanted.append(targets[-1] if self.direction == "AtoB" else targets[0])
         parts = [part.strip() for part in (self.attributes or "").split(",") if part.strip()]
+        if self.attributes is not None and not parts:
+            raise UsageError("--attr names nothing: leave it out, or see whether a variable is empty")
         wanted += [part for part in parts if not part.startswith("-")]
-        return list(dict.fromkeys(wanted)), [part[1:] for part in parts if part.startswith("-")]
+        return list(dict.fromkeys(wanted)), [part[1:].strip() for part in parts if part.startswith("-")]
 
 
 @dataclass(frozen=True)

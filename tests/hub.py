@@ -30,7 +30,8 @@ class Hub:
     """What the server has and how it misbehaves; change it at any time.
 
     Attributes:
-        files: name -> content, all at `COMMIT` of `REPO`.
+        repo: the only one that it has.
+        files: name -> content, all at `COMMIT` of the repo.
         large: whether the files lie in LFS, so that the Hub tells their sha256.
         statuses: answered to the next requests, one each, before all goes well.
         always: answered to every request.
@@ -45,6 +46,7 @@ class Hub:
     """
 
     port: int = 0
+    repo: str = REPO
     files: dict[str, bytes] = field(default_factory=dict)
     large: bool = True
     statuses: list[int] = field(default_factory=list)
@@ -121,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _describe(self, path: str) -> None:
         repo, _, revision = path.partition("/revision/")
-        if repo != REPO:
+        if repo != self.state.repo:
             return self._send(404, {"X-Error-Code": "RepoNotFound"}, b"")
         if revision not in ("", "main", COMMIT):
             return self._send(404, {"X-Error-Code": "RevisionNotFound"}, b"")
@@ -132,8 +134,8 @@ class _Handler(BaseHTTPRequestHandler):
                 {"rfilename": name, "size": len(content), "blobId": "0" * 40, **({"lfs": lfs} if self.state.large else {})}
             )
         answer = {
-            "id": REPO,
-            "modelId": REPO,
+            "id": repo,
+            "modelId": repo,
             "sha": COMMIT,
             "siblings": siblings,
             "tags": [],
@@ -146,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
         hub = self.state
         repo, _, rest = path.lstrip("/").partition("/resolve/")
         revision, _, name = rest.partition("/")
-        if repo != REPO:
+        if repo != self.state.repo:
             return self._send(404, {"X-Error-Code": "RepoNotFound"}, b"")
         if revision not in ("main", COMMIT):
             return self._send(404, {"X-Error-Code": "RevisionNotFound"}, b"")

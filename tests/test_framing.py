@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gantool.data.framing import Cut, choose_cut, fitted, gray, read_on_white, with_channels
+from gantool.data.framing import Cut, choose_cut, fitted, read_on_white, with_channels
 from gantool.errors import InputError
 from gantool.fitting import Fit
+from gantool.layers.color import gray
 from tests.pictures import noise, smooth
 
 

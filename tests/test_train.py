@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from gantool import systems
 from gantool.errors import UsageError
-from gantool.system import configured
+from gantool.system import Json, configured
 from gantool.systems.super_resolution.span import SPAN, Config
 from gantool.training import checkpoints, recipe
 from gantool.training.averaging import Average
@@ -245,7 +245,8 @@ def test_a_committed_recipe_fits_its_system(path: Path) -> None:
 
 
 def test_a_recipe_survives_being_written(tmp_path: Path) -> None:
-    before = recipe.Recipe("span", 3, "bf16", 8, 10, {"pixel": 5}, {"scale": 2, "learning_rate": 1e-05, "mean_shift": False})
+    config: dict[str, Json] = {"scale": 2, "learning_rate": 1e-05, "mean_shift": False}
+    before = recipe.Recipe("pix2pix", 3, "bf16", 8, 10, "denoise", "MIT", steps={"pixel": 5}, config=config)
     (tmp_path / "config.toml").write_text(recipe.to_toml(vars(before)))
     assert recipe.read(tmp_path / "config.toml") == before
 
@@ -253,6 +254,24 @@ def test_a_recipe_survives_being_written(tmp_path: Path) -> None:
 def test_an_unknown_option_in_a_recipe_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('system = "span"\nsede = 1\n')
     with pytest.raises(UsageError, match="did you mean seed"):
+        recipe.read(tmp_path / "config.toml")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("steps = 5", "steps = 5 in .*: it must be a table of whole numbers"),
+        ("steps = { pixel = 0 }", "it must be a table of whole numbers, 1 or more"),
+        ("save_every = 0", "save_every = 0 in .*: it must be a whole number, 1 or more"),
+        ("seed = -1", "it must be a whole number, 0 or more"),
+        ("batch = true", "it must be a whole number"),
+        ("config = 3", "it must be a table"),
+        ("pairs = 7", "it must be text"),
+    ],
+)
+def test_a_recipe_whose_options_are_of_the_wrong_kind_is_refused(tmp_path: Path, line: str, words: str) -> None:
+    (tmp_path / "config.toml").write_text(f'system = "span"\n{line}\n')
+    with pytest.raises(UsageError, match=words):
         recipe.read(tmp_path / "config.toml")
 
 
@@ -290,6 +309,17 @@ with distributed.process_group(torch.device("cpu")):
 """
 
 
+NOISE = """
+import sys, torch
+from gantool.training import distributed
+
+with distributed.process_group(torch.device("cpu")):
+    torch.manual_seed(5)
+    distributed.draw_apart()
+    torch.save(torch.randn(9), f"{sys.argv[1]}/{distributed.rank()}.pt")
+"""
+
+
 def torchrun(processes: int, *arguments: object) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", processes, *arguments]
     done = subprocess.run([str(part) for part in command], env=ONE_THREAD, capture_output=True, text=True, timeout=120)
@@ -305,6 +335,17 @@ def test_the_gradients_of_two_processes_average_to_those_of_one(photos: Path, tm
     one, two = (torch.load(tmp_path / f"{processes}.pt", weights_only=True) for processes in (1, 2))
     assert max((a - b).abs().max().item() for a, b in zip(one, two, strict=True)) < 1e-5
     assert max(a.abs().max().item() for a in one) > 1e-3
+
+
+@pytest.mark.slow
+def test_processes_draw_noise_of_their_own_and_the_first_what_it_would_alone(tmp_path: Path) -> None:
+    script = tmp_path / "noise.py"
+    script.write_text(NOISE)
+    torchrun(2, script, tmp_path)
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    torch.manual_seed(5)
+    assert torch.equal(first, torch.randn(9))
+    assert not torch.isclose(first, second).any()
 
 
 @pytest.mark.slow

@@ -132,6 +132,26 @@ def test_classes_can_be_called_otherwise_but_not_be_others(folders: Path, tmp_pa
         assert words in ended.err
 
 
+def test_a_run_with_names_of_ones_own_resumes_without_naming_them_again(folders: Path, tmp_path: Path, run_cli: Run) -> None:
+    run = tmp_path / "run"
+    first = ("--steps", "1", "--set", 'domains=["sky", "fire"]')
+    assert run_cli("train", "cyclegan", folders / "red", folders / "blue", "-o", run, *options("cyclegan", *first)).status == 0
+    ended = run_cli("train", "cyclegan", folders / "red", folders / "blue", "-o", run, "--resume", "--steps", "2")
+    assert ended.status == 0, ended.err
+    config = weights.load(str(run / "model.safetensors")).header["config"]
+    assert isinstance(config, dict)
+    assert config["domains"] == ["sky", "fire"]
+
+
+def test_only_what_a_file_holds_is_taken_from_it(folders: Path, tmp_path: Path, run_cli: Run) -> None:
+    small = ("train", "dcgan", folders / "both", *options("dcgan", "--steps", "1", "--batch", "4"))
+    assert run_cli(*small, "-o", tmp_path / "first").status == 0
+    ended = run_cli(*small, "-o", tmp_path / "second", "--init", tmp_path / "first" / "model.safetensors")
+    assert ended.status == 0, ended.err
+    assert "fresh are discriminator.layers.0.weight" in ended.err
+    assert "generator" not in ended.err.partition("fresh are")[2].splitlines()[0]
+
+
 def test_pairs_are_made_of_plain_photos_and_validated(folders: Path, tmp_path: Path, run_cli: Run) -> None:
     run, small = tmp_path / "run", options("pix2pix", "--set", "fit=crop", "--steps", "2", "--batch", "2")
     ended = run_cli("train", "pix2pix", folders / "both", "-o", run, "--pairs", "denoise", "--val", folders / "red", *small)
@@ -193,6 +213,9 @@ def test_without_tensorboard_the_extra_is_named(
         ("cgan", ["red"], "red"),
         ("pix2pix", ["red", "nowhere"], "nowhere"),
         ("kernel", ["red"], "nothing to train"),
+        ("dcgan", ["red", "--set", "image_channels=2"], "1 for gray or 3 for RGB"),
+        ("stargan", ["both", "--set", "size=4"], "size 4"),
+        ("cgan", ["both", "--set", "form=one-hot", "--batch", "1"], "use a larger --batch"),
     ],
 )
 def test_data_that_does_not_fit_is_answered_in_a_line(

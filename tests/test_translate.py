@@ -133,7 +133,8 @@ def test_transparency_stays_as_it_is(cycle: Path, tmp_path: Path, run_cli: Run) 
 
 
 def test_gray_becomes_rgb_unless_the_model_keeps_it(cycle: Path, restorer: Path, tmp_path: Path, run_cli: Run) -> None:
-    source = picture(tmp_path, "a.png", 20, 24, 1)
+    source = tmp_path / "a.png"
+    source.write_bytes(png_of(100 + noise(20, 24, 1) // 5))  # nothing is clipped
     for model, wish, channels in ((cycle, ("--to", "zebra"), 3), (restorer, (), 1)):
         assert run_cli("translate", source, "-m", model, *wish, "-o", tmp_path / "b.png", "--overwrite").status == 0
         result = pixels_of(tmp_path / "b.png")
@@ -141,7 +142,7 @@ def test_gray_becomes_rgb_unless_the_model_keeps_it(cycle: Path, restorer: Path,
         rgb = np.repeat(pixels_of(source), 3, 2)
         made = expected(model, rgb, ("zebra",) if wish else ()).astype(float)
         made = made if channels == 3 else made.mean(2, keepdims=True)
-        assert np.abs(result - made).max() <= 1.5
+        assert np.abs(result - made).max() <= 1.1
 
 
 def test_a_size_that_is_asked_for_is_given_before_the_network_sees_the_picture(
@@ -155,6 +156,17 @@ def test_a_size_that_is_asked_for_is_given_before_the_network_sees_the_picture(
     wanted = expected(cycle, pixels_of(tmp_path / "less.png"), ("zebra",))
     assert wanted.shape == (20, 30, 3)
     assert np.abs(pixels_of(tmp_path / "b.png").astype(int) - wanted).max() <= 2  # bicubic of upscale comes after a rounding
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 9), (9, 3)])
+def test_the_smallest_pictures_can_be_translated(
+    cycle: Path, faces: Path, noisy: Path, tmp_path: Path, run_cli: Run, height: int, width: int
+) -> None:
+    source = picture(tmp_path, "a.png", height, width)
+    for model, wish in ((cycle, ["--to", "zebra"]), (faces, ["--attr", "Male"]), (noisy, [])):
+        ended = run_cli("translate", source, "-m", model, *wish, "-o", tmp_path / "b.png", "--overwrite")
+        assert ended.status == 0, ended.err
+        assert pixels_of(tmp_path / "b.png").shape == (height, width, 3)
 
 
 @pytest.mark.parametrize(
@@ -178,6 +190,7 @@ def test_names_directions_and_attributes_choose_the_target(cycle: Path, faces: P
     for model, wish in [
         (cycle, ("--to", "zebra")), (cycle, ("--direction", "AtoB")), (cycle, ("--direction", "BtoA")),
         (faces, ("--to", "Male")), (faces, ("--attr", "Male")), (faces, ("--attr", "Male, Young")), (faces, ("--attr=-Male",)),
+        (faces, ("--attr", "- Male")),
     ]:  # fmt: skip
         ended = run_cli("translate", source, "-m", model, *wish, "-o", tmp_path / "b.png", "--overwrite")
         assert ended.status == 0, ended.err
@@ -185,6 +198,7 @@ def test_names_directions_and_attributes_choose_the_target(cycle: Path, faces: P
     assert results["--to", "zebra"] == results["--direction", "AtoB"] != results["--direction", "BtoA"]
     assert results["--to", "Male"] == results["--attr", "Male"] != results["--attr", "Male, Young"]
     assert results["--attr=-Male",] not in (results["--attr", "Male"], results["--attr", "Male, Young"])
+    assert results["--attr=-Male",] == results["--attr", "- Male"]
 
 
 @pytest.mark.parametrize(
@@ -193,6 +207,9 @@ def test_names_directions_and_attributes_choose_the_target(cycle: Path, faces: P
         ("cycle", ["--to", "zebar"], "did you mean zebra"),
         ("cycle", [], "zebra"),
         ("cycle", ["--attr", "-zebra"], "zebra"),
+        ("cycle", ["--to", ""], "no target named ''"),
+        ("faces", ["--attr", " , "], "--attr names nothing"),
+        ("restorer", ["--attr", ""], "--attr names nothing"),
         ("faces", ["--attr", "Mail"], "did you mean Male"),
         ("faces", ["--direction", "AtoB"], "no such direction"),
         ("restorer", ["--to", "clean"], "leave out 'clean'"),
@@ -381,19 +398,20 @@ def test_horse2zebra_comes_from_the_hub_and_translates_a_folder(tmp_path: Path, 
     content = (tmp_path / "latest_net_G.pth").read_bytes()
     entry = weights.find("horse2zebra")
     assert isinstance(entry, weights.Entry)
-    assert entry.unpinned
     horses = [picture(tmp_path / "horses", f"{name}.png", 40, 53) for name in "ab"]
-    own = f'[my-zebra]\nsystem = "cyclegan"\nrepo = "{REPO}"\nfile = "{entry.file}"\nunpinned = true\nlicense = "MIT"\n'
-    (tmp_path / "own.toml").write_text(f'{own}source = "a test"\nconfig = {{ domains = ["horse", "zebra"] }}\n')
     with serve() as hub:
-        hub.files[str(entry.file)] = content
-        env = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "GANTOOL_WEIGHTS": str(tmp_path / "own.toml")}
-        env |= {"XDG_CACHE_HOME": str(tmp_path / "cache"), "NO_PROXY": "*"}
-        ended = run_process("translate", "-m", "my-zebra", "--to", "zebra", tmp_path / "horses", env=env)
+        hub.repo, hub.files = str(entry.repo), {str(entry.file): content}
+        env = {
+            "HF_ENDPOINT": hub.url,
+            "HF_HOME": str(tmp_path / "hf"),
+            "XDG_CACHE_HOME": str(tmp_path / "cache"),
+            "NO_PROXY": "*",
+        }
+        ended = run_process("translate", "--model", "horse2zebra", tmp_path / "horses", env=env)
     assert ended.status == 0, ended.err
     assert sha256(content)[:12] in ended.err or COMMIT[:12] in ended.err  # what the Hub said is told
     for path in horses:
-        made = pixels_of(tmp_path / "horses_my-zebra_zebra" / path.name)
+        made = pixels_of(tmp_path / "horses_horse2zebra" / path.name)
         given = np.pad(pixels_of(path), ((0, 0), (0, 3), (0, 0)), mode="symmetric")
         with torch.inference_mode():
             wanted = (official(2 * planes(given).float() - 1).double() + 1) / 2

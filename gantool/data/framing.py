@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 from gantool.errors import InputError
 from gantool.fitting import Fit
 from gantool.images import read
-from gantool.layers.color import WEIGHTS
+from gantool.layers.color import gray
 
 
 def read_on_white(path: Path) -> Tensor:
@@ -27,15 +27,6 @@ def read_on_white(path: Path) -> Tensor:
         return picture.color
     alpha = picture.alpha.int()
     return ((picture.color.int() * alpha + 255 * (255 - alpha) + 127) // 255).to(torch.uint8)
-
-
-def gray(images: Tensor) -> Tensor:
-    """Return the luma of RGB images (..., 3, H, W) in their own range, (..., 1, H, W): white stays white, black black.
-
-    These are the weights of ITU-R BT.601, as `gantool.layers.color` has them, without its range of 16 to 235.
-    """
-    weights = images.new_tensor(WEIGHTS) / sum(WEIGHTS)
-    return (images * weights.view(3, 1, 1)).sum(-3, keepdim=True)
 
 
 def with_channels(pixels: Tensor, channels: int) -> Tensor:

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gantool.data.framing import gray
+from gantool.layers.color import gray
 from gantool.layers.resampling import imresize
 
 Plane = NDArray[np.float32]

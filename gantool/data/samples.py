@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gantool.data.framing import Cut, choose_cut, floats, gray
+from gantool.data.framing import Cut, choose_cut, floats
 from gantool.data.items import place
 from gantool.data.making import Maker, in_8_bits
 from gantool.data.shelves import Frames
 from gantool.fitting import Fit
+from gantool.layers.color import with_channels
 
 Sample = dict[str, Tensor]
 
@@ -83,7 +84,7 @@ class Made(Dataset[Sample]):
         inside = slice(margin, margin + drawn.cut.size)
         pair = {"input": in_8_bits(self.maker.make(around, drawn.rng)), "target": around}
         pair = {name: image[:, inside, inside] for name, image in pair.items()}
-        return {name: (gray(image) if self.channels == 1 else image).contiguous() for name, image in pair.items()}
+        return {name: with_channels(image, self.channels).contiguous() for name, image in pair.items()}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Luma, the part of a picture that most super-resolution papers measure and many enlarge alone.
+"""Luma, the part of a picture that most super-resolution papers measure and many enlarge alone; pictures in gray.
 
 ITU-R BT.601 in the range 16 to 235 of 255, as MATLAB's `rgb2ycbcr` has it; here everything is divided by 255.
 """
@@ -17,6 +17,19 @@ BLACK = 16 / 255
 def luma(images: Tensor) -> Tensor:
     """Return Y, (N, 1, H, W) in [16/255, 235/255], of RGB images (N, 3, H, W) in [0, 1]."""
     return (images * (images.new_tensor(WEIGHTS) / 255).view(1, 3, 1, 1)).sum(1, keepdim=True) + BLACK
+
+
+def gray(images: Tensor) -> Tensor:
+    """Return the luma of RGB images (..., 3, H, W) in their own range, (..., 1, H, W): white stays white, black black."""
+    weights = images.new_tensor(WEIGHTS) / sum(WEIGHTS)
+    return (images * weights.view(3, 1, 1)).sum(-3, keepdim=True)
+
+
+def with_channels(images: Tensor, channels: int) -> Tensor:
+    """Return images (..., 1 or 3, H, W) with 1 channel, their luma, or with 3, of which gray has three alike."""
+    if channels < images.shape[-3]:
+        return gray(images)
+    return images.expand(*images.shape[:-3], channels, -1, -1)
 
 
 def replace_luma(images: Tensor, new: Tensor) -> Tensor:

@@ -59,6 +59,15 @@ def broadcast(tensors: Sequence[Tensor]) -> None:
             dist.broadcast(tensor, src=0)
 
 
+def draw_apart() -> None:
+    """Let every process draw random numbers of its own, as images made of the same noise in all would be the same ones.
+
+    The first one's stay as they are alone; the others' follow from them.
+    """
+    if rank() > 0:
+        torch.manual_seed(int(torch.randint(1 << 62, ())) + rank())
+
+
 def any_rank(flag: bool) -> bool:
     """Return whether the flag is set in any process, so that all stop at the same step."""
     if ranks() == 1:

@@ -10,7 +10,6 @@ import torch
 from gantool.data.folders import batches
 from gantool.data.sources import Source
 from gantool.system import Batch, Fit, Generator, Scored, Stage, System
-from gantool.training import distributed
 from gantool.training.tasks import Circumstances, sampled, write_sheet
 
 _ROWS = 8  # of a sheet; so many columns too, or as many as there are classes
@@ -54,7 +53,7 @@ class Generating:
     @torch.inference_mode()
     def draw_samples(self, system: System, path: Path) -> None:
         """Write a sheet of images, the same latents each time; where there are classes, a column has one."""
-        if not isinstance(system, Generator) or distributed.rank() != 0:
+        if not isinstance(system, Generator):
             return
         columns = min(len(system.classes) or _ROWS, _MOST_COLUMNS)
         latents = torch.randn(_ROWS * columns, *system.latent, generator=torch.Generator().manual_seed(self.run.seed))

@@ -98,6 +98,7 @@ class Training:
         """
         distributed.broadcast([*self.system.parameters(), *self.system.buffers()])
         restored = self._restore() if resume else None
+        distributed.draw_apart()
         with _signals() as received:
             while self.at.stage < len(self.stages):
                 self._run_stage(self.stages[self.at.stage], restored, received)

@@ -45,9 +45,24 @@ def read(path: Path) -> Recipe:
     for key in values:
         if key not in known:
             raise unknown(f"option in {printable(path)}", key, known)
+        _check_kind(key, values[key], path)
     if "system" not in values:
         raise UsageError(f'{printable(path)} does not say which system: add a line like system = "span"')
     return Recipe(**values)
+
+
+_KINDS: Mapping[str, type] = {"seed": int, "batch": int, "save_every": int, "steps": dict, "config": dict}  # else text
+
+
+def _check_kind(key: str, value: object, path: Path) -> None:
+    """Check an option of a configuration file; the fields of `config` are left to `configured`."""
+    kind = _KINDS.get(key, str)
+    numbers = list(value.values()) if key == "steps" and isinstance(value, dict) else [value] if kind is int else []
+    least = 0 if key == "seed" else 1
+    if type(value) is not kind or not all(type(number) is int and number >= least for number in numbers):
+        named = {int: f"a whole number, {least} or more", dict: "a table", str: "text"}[kind]
+        wanted = f"{named} of whole numbers, 1 or more" if key == "steps" else named
+        raise UsageError(f"{key} = {printable(value)[:40]} in {printable(path)}: it must be {wanted}")
 
 
 def to_toml(values: Mapping[str, Json]) -> str:

@@ -1,11 +1,12 @@
 """How well emoji are translated: from one style to the other, and from one tone of skin to another.
 
     python tests/benchmarks/emoji.py prepare ../shared/data/emoji runs/emoji
-    python tests/benchmarks/emoji.py styles MODEL runs/emoji [--to twemoji]
+    python tests/benchmarks/emoji.py styles MODEL runs/emoji [--to twemoji]     (or runs/emoji/files)
     python tests/benchmarks/emoji.py tones MODEL runs/emoji
 
-`prepare` makes folders for training and holds back every tenth emoji: train/noto, train/twemoji, val/..., and for the skin
-tones of Noto a folder each in tones/train and tones/val. `styles` gives the mean absolute error, in [0, 1], of what a model
+`prepare` makes folders for training and holds back every tenth emoji with all its tones of skin: train/noto, train/twemoji,
+val/..., and for the tones of Noto a folder each in tones/train and tones/val; and once more every tenth file, other tones of
+whose emoji may be learned: files/train/noto and so on. `styles` gives the mean absolute error, in [0, 1], of what a model
 makes of the held-back pictures, beside that of the pictures as they are and of the best constant that can be added to each
 channel. `tones` translates each held-back emoji to all tones; a classifier that is trained here on tones/train says which one
 it sees, and the background, what is transparent in the original, is compared with what it was.
@@ -38,6 +39,8 @@ def prepare(source: Path, target: Path) -> None:
         part = "val" if stem.split("-1f3f")[0] in held else "train"
         for style in ("noto", "twemoji"):
             copy(source / f"{style}72" / name, target / part / style / name)
+            drawn = "val" if names.index(name) % HELD_BACK == 0 else "train"
+            copy(source / f"{style}72" / name, target / "files" / drawn / style / name)
     whole = {base: [name for name in names if name.startswith(f"{base}-1f3f")] for base in bases}
     for base, toned in whole.items():
         codes = [next((code for code in TONES if f"-{code}" in name), None) for name in toned]

@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from gantool.errors import UsageError, unknown
+from gantool.errors import UsageError, printable
 from gantool.losses import discriminator_losses, generator_loss
 from gantool.schedules import constant, linear_decay
-from gantool.system import Batch, FolderKind, Phase, Stage, System
+from gantool.system import Batch, FolderKind, Phase, Stage, System, check_choices
 from gantool.systems.generation.dcgan import decayed_adam, initialize
 from gantool.systems.generation.gan import Maxout, check_share, rising_momentum, sgd, shrinking, uniform
 
@@ -215,8 +215,7 @@ class CGAN(System):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c = config
-        if c.form not in FORMS:
-            raise unknown("form", c.form, FORMS)
+        check_choices(c, {"form": FORMS})
         if c.size % 4 and c.form != "mlp":
             raise UsageError(f"cgan makes no images of {c.size} pixels a side: use a multiple of 4, or form = mlp")
         check_share("dropout", c.dropout)
@@ -229,6 +228,8 @@ class CGAN(System):
             initialize(self)
         if c.form == "embedding":
             self.apply(_initialize_evenly)
+        if c.form == "mlp":
+            self.behaviour = "no dropout"
 
     def stages(self) -> list[Stage]:
         """One stage; in each step the discriminator first, then the generator with new noise for the same classes."""
@@ -271,7 +272,7 @@ class CGAN(System):
             UsageError: no labels are given.
         """
         if labels is None:
-            raise UsageError(f"cgan makes images of a class: name one with --label, of {', '.join(self.classes)}")
+            raise UsageError(f"cgan makes images of a class: name one of {', '.join(map(printable, self.classes))}")
         images: Tensor = self.generator(latents, labels)
         return images
 

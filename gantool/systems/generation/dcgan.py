@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from gantool.errors import UsageError, unknown
+from gantool.errors import UsageError
 from gantool.losses import discriminator_losses, generator_loss
-from gantool.system import Batch, FolderKind, Layout, Phase, Stage, System
+from gantool.system import Batch, FolderKind, Layout, Phase, Stage, System, check_choices
 from gantool.systems.generation.gan import check_share, uniform
 
 
@@ -167,7 +167,7 @@ class DCGAN(System):
             ("main.0.weight", "main.1.running_mean", "main.3.weight"),
             _detect,
             ((r"^main\.", "generator.layers."),),
-            without=("main.6.main.0.weight",),  # StarGAN
+            without=("main.9.main.0.weight",),  # StarGAN
         ),
         Layout(
             "huggan",
@@ -195,8 +195,7 @@ class DCGAN(System):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c = config
-        if c.prior not in ("normal", "uniform"):
-            raise unknown("prior", c.prior, ("normal", "uniform"))
+        check_choices(c, {"prior": ("normal", "uniform")})
         check_share("beta", c.beta)
         self.latent = (c.latent,)
         self.image_channels = c.image_channels

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from gantool.errors import UsageError, unknown
+from gantool.errors import UsageError
 from gantool.losses import Game, discriminator_losses, generator_loss
-from gantool.system import Batch, FolderKind, Layout, Phase, Stage, System, adam
+from gantool.system import Batch, FolderKind, Layout, Phase, Stage, System, adam, check_choices
 
 
 @dataclass(frozen=True)
@@ -203,17 +203,13 @@ class GAN(System):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c = config
-        for field, value, known in (
-            ("game", c.game, ("minimax", "nonsaturating")),
-            ("prior", c.prior, ("uniform", "normal")),
-        ):
-            if value not in known:
-                raise unknown(field, value, known)
+        check_choices(c, {"game": ("minimax", "nonsaturating"), "prior": ("uniform", "normal")})
         check_share("input_dropout", c.input_dropout)
         check_share("hidden_dropout", c.hidden_dropout)
         self.latent = (c.latent,)
         self.image_channels = c.image_channels
         self.game = cast("Game", c.game)
+        self.behaviour = "batch norm by the statistics of training" if c.norm else ""
         shape = (c.image_channels, c.size, c.size)
         self.generator = MLPGenerator(c.latent, c.hidden, shape, c.leaky, c.norm, c.tanh, c.prior)
         self.discriminator = MLPDiscriminator(

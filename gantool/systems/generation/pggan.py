@@ -21,9 +21,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from gantool.errors import UsageError, WeightsError
-from gantool.fitting import Fit
 from gantool.losses import discriminator_losses, generator_loss, gradient_penalty
-from gantool.system import Batch, FolderKind, Layout, Phase, Stage, System, adam
+from gantool.system import Batch, Fit, FolderKind, Layout, Phase, Stage, System, adam
 
 GAIN = sqrt(2)  # of all layers that a leaky ReLU follows
 EPSILON = 1e-8

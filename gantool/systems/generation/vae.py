@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from gantool.errors import UsageError, unknown
+from gantool.errors import UsageError
 from gantool.losses import divergence_from_normal
-from gantool.system import Batch, FolderKind, Layout, Phase, Stage, System, adam
+from gantool.system import Batch, FolderKind, Layout, Phase, Stage, System, adam, check_choices
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,7 @@ class VAE(System):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c = config
-        if c.form not in ("mlp", "conv"):
-            raise unknown("form", c.form, ("mlp", "conv"))
+        check_choices(c, {"form": ("mlp", "conv")})
         if c.form == "conv" and c.size % 4:
             raise UsageError(f"vae with form = conv makes no images of {c.size} pixels a side: use a multiple of 4")
         self.latent = (c.latent,)

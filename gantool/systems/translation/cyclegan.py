@@ -19,22 +19,14 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from gantool.errors import UsageError, printable, unknown
+from gantool.layers.color import with_channels
 from gantool.losses import Game, discriminator_losses, generator_loss
 from gantool.schedules import constant, linear_decay
-from gantool.system import Batch, Fit, FolderKind, Layout, Phase, Stage, System, adam, count_children
+from gantool.system import Batch, Fit, FolderKind, Layout, Phase, Stage, System, adam, check_choices, count_children
 from gantool.systems.generation.dcgan import initialize
-from gantool.systems.translation.pix2pix import (
-    BETAS,
-    GAMES,
-    LOAD,
-    STRAY,
-    PatchGAN,
-    check_choices,
-    check_patches,
-    with_channels,
-)
+from gantool.systems.translation.pix2pix import BETAS, GAMES, LOAD, STRAY, PatchGAN, check_patches
 
-_SMALLEST = 8  # pixels per side that leave more than one in the middle of the network, as reflection and norms need
+SMALLEST = 8  # pixels per side that leave more than one in the middle of the network, as reflection and norms need
 
 
 @dataclass(frozen=True)
@@ -165,6 +157,14 @@ class ImagePool(nn.Module):
         return torch.stack(given)
 
 
+def large_enough(images: Tensor) -> Tensor:
+    """Return images (N, C, H, W) whose last row and column are repeated until both sides have the fewest pixels that do."""
+    height, width = images.shape[2:]
+    if min(height, width) >= SMALLEST:
+        return images
+    return F.pad(images, (0, max(0, SMALLEST - width), 0, max(0, SMALLEST - height)), "replicate")
+
+
 def _detect(state: Mapping[str, Tensor]) -> Config:
     channels, image_channels = state["model.1.weight"].shape[:2]
     blocks = sum(key.endswith("block.1.weight") for key in state)
@@ -244,9 +244,7 @@ class CycleGAN(System):
         backward = target is not None and self.targets[int(target.argmax())] == self.config.domains[0]
         generator = self.generator_ba if backward else self.generator_ab
         height, width = images.shape[2:]
-        given = 2 * with_channels(images, self.image_channels) - 1
-        if min(height, width) < _SMALLEST:
-            given = F.pad(given, (0, max(0, _SMALLEST - width), 0, max(0, _SMALLEST - height)), "replicate")
+        given = large_enough(2 * with_channels(images, self.image_channels) - 1)
         made = (generator(given)[..., :height, :width] + 1) / 2
         return with_channels(made, images.shape[1])
 

@@ -13,20 +13,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from re import Match
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from gantool.errors import UsageError, printable, unknown
+from gantool.errors import UsageError, printable
+from gantool.layers.color import with_channels
 from gantool.losses import Game, discriminator_losses, generator_loss
 from gantool.schedules import constant, linear_decay
-from gantool.system import Batch, Fit, FolderKind, Layout, Phase, Stage, System, adam
+from gantool.system import Batch, Fit, FolderKind, Layout, Phase, Stage, System, adam, check_choices
 from gantool.systems.generation.dcgan import initialize
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 BETAS = (0.5, 0.999)  # Adam's (section 3.3)
 LOAD = 286 / 256  # side that pictures are stretched to / side of what is cut from them (appendix 6.2)
@@ -62,7 +60,7 @@ class Config:
     fit: str = "stretch"  # to 286/256 of the size, then a random piece (appendix 6.2); "crop": pieces of pictures as they are
     flip: bool = True  # mirror every other pair (appendix 6.2)
     noise: bool = True  # dropout stays active at inference (section 3.2.1)
-    statistics: str = "batch"  # of batch norm at inference: "batch" those of the picture itself (section 3.3), or "running"
+    statistics: str = "batch"  # of batch norm at inference: the picture's own (section 3.3); "running" suits a batch above 1
     learning_rate: float = 2e-4  # Adam (section 3.3)
     decay: float = 1.0  # share of the steps after which the rate falls to 0 in a straight line; 1: never, as in the Torch code
     steps: int = 80_000  # 200 epochs of the 400 facades (appendix 6.2)
@@ -73,27 +71,6 @@ PRESETS = {
     "pytorch": Config(placement="pytorch", decay=0.5),  # the second reference code
     "unet-128": Config(size=128, downs=7),
 }
-
-
-def check_choices(config: DataclassInstance, choices: Mapping[str, Sequence[str]]) -> None:
-    """Check that the fields of a configuration have one of their values.
-
-    Raises:
-        UsageError: one has not.
-    """
-    for field, known in choices.items():
-        if getattr(config, field) not in known:
-            raise unknown(field, getattr(config, field), known)
-
-
-def with_channels(images: Tensor, channels: int) -> Tensor:
-    """Return images in gray (1) or in three channels, whichever they are."""
-    if images.shape[1] == channels:
-        return images
-    if channels > 1:
-        return images.expand(-1, channels, -1, -1)
-    weights = images.new_tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)  # ITU-R BT.601
-    return (images * weights).sum(1, keepdim=True)
 
 
 def _norm(kind: str, channels: int) -> nn.Module:

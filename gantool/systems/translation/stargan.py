@@ -21,10 +21,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from gantool.errors import UsageError, printable, unknown
-from gantool.fitting import Fit
 from gantool.losses import discriminator_losses, generator_loss, gradient_penalty
 from gantool.schedules import linear_decay
-from gantool.system import Batch, FolderKind, Layout, Phase, Stage, System, adam
+from gantool.system import Batch, Fit, FolderKind, Layout, Phase, Stage, System, adam
+from gantool.systems.translation.cyclegan import SMALLEST, large_enough
 
 CELEBA = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
 RAFD = ("angry", "contemptuous", "disgusted", "fearful", "happy", "neutral", "sad", "surprised")
@@ -224,10 +224,11 @@ class StarGAN(System):
     def translate(self, images: Tensor, target: Tensor | None) -> Tensor:
         """Return (N, 3, H, W) for (N, 3, H, W), RGB in [0, 1], with what `target` returned; H and W multiples of 4."""
         assert target is not None
-        target = target.to(images)
+        target, (height, width) = target.to(images), images.shape[2:]
+        images = large_enough(images)
         # a convolution that looks at nothing makes constant maps, whatever part of the picture it is given
         maps = F.conv2d(images, images.new_zeros(len(target), 3, 1, 1), target)
-        result: Tensor = self.generator(2 * images - 1, maps)
+        result: Tensor = self.generator(2 * images - 1, maps)[..., :height, :width]
         return (result + 1) / 2
 
     def stages(self) -> list[Stage]:
@@ -297,6 +298,8 @@ def _check(c: Config) -> None:
         raise UsageError(
             f"size {c.size}: the critic halves it {c.layers} times, so it must be a multiple of {step}: change size or layers"
         )
+    if c.size < SMALLEST:
+        raise UsageError(f"size {c.size}: only a point would be left in the middle of the network: use {SMALLEST} or more")
     if gcd(c.critic_steps, len(c.sets)) > 1:  # batches take turns: the generator would only meet some of the sets
         raise UsageError(f"critic_steps {c.critic_steps} and {len(c.sets)} data sets share a divisor: use 1, or one without")
 
