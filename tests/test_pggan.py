@@ -190,7 +190,7 @@ def test_a_stage_leaves_its_level_and_how_far_it_has_faded_in_the_generator_and_
         made.progress.fill_(share)
         size = stage.size or 0
         stage.phases[0].losses({"image": torch.rand(2, 3, size, size)})
-        average.update()
+        average.update(0)
         kept = made.state_dict()
         assert 4 << int(kept["generator.level"]) == size
         assert kept["generator.alpha"].item() == pytest.approx(share if stage.name.endswith("-fade") else 1)

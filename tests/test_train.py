@@ -275,16 +275,17 @@ def test_a_recipe_whose_options_are_of_the_wrong_kind_is_refused(tmp_path: Path,
         recipe.read(tmp_path / "config.toml")
 
 
-def test_the_average_follows_by_its_decay() -> None:
+def test_the_average_follows_by_its_decay_and_faster_where_a_stage_begins() -> None:
     system = SPAN(Config(scale=2, channels=4, reparameterized=False))
     average = Average(system)
     weight, shadow = system.generator.conv_cat.weight, average.system.get_parameter("generator.conv_cat.weight")
-    average.update()  # the first update copies
-    before = weight.detach().clone()
-    with torch.no_grad():
-        weight.add_(1.0)
-    average.update()
-    assert torch.allclose(shadow, before + 0.001, atol=1e-6)
+    average.update(0)  # the first update copies
+    for step, share in ((100_000, 0.001), (8, 0.5), (0, 0.9)):
+        before = shadow.detach().clone()
+        with torch.no_grad():
+            weight.add_(1.0)
+        average.update(step)
+        assert torch.allclose(shadow, before + share * (weight.detach() - before), atol=1e-6)
 
 
 TWO_PROCESSES = """

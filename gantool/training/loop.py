@@ -162,7 +162,7 @@ class Training:
                 if repeat:
                     batch = self._next(batches, clock)
                 losses |= self._update(stage, turn, batch, progress)
-        self.average.update()
+        self.average.update(self.at.step)
         return losses
 
     def _next(self, batches: Iterator[Batch], clock: _Clock) -> Batch:
