@@ -6,16 +6,19 @@
 
 `prepare` makes folders for training and holds back every tenth emoji with all its tones of skin: train/noto, train/twemoji,
 val/..., and for the tones of Noto a folder each in tones/train and tones/val; and once more every tenth file, other tones of
-whose emoji may be learned: files/train/noto and so on. `styles` gives the mean absolute error, in [0, 1], of what a model
-makes of the held-back pictures, beside that of the pictures as they are and of the best constant that can be added to each
-channel. `tones` translates each held-back emoji to all tones; a classifier that is trained here on tones/train says which one
-it sees, and the background, what is transparent in the original, is compared with what it was.
+whose emoji may be learned: files/train/noto and so on. Toned emoji that come in variants, of gender say, go to tones/judge.
+`styles` gives the mean absolute error, in [0, 1], of what a model makes of the held-back pictures, beside that of the pictures
+as they are and of the best constant that can be added to each channel. `tones` translates each held-back emoji to all tones; a
+classifier that is trained here, on tones/judge and tones/train, first tells how many real ones it knows, then which tone it
+sees, and the background, what is transparent in the original, is compared with what it was.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -41,14 +44,17 @@ def prepare(source: Path, target: Path) -> None:
             copy(source / f"{style}72" / name, target / part / style / name)
             drawn = "val" if names.index(name) % HELD_BACK == 0 else "train"
             copy(source / f"{style}72" / name, target / "files" / drawn / style / name)
-    whole = {base: [name for name in names if name.startswith(f"{base}-1f3f")] for base in bases}
-    for base, toned in whole.items():
-        codes = [next((code for code in TONES if f"-{code}" in name), None) for name in toned]
-        if sorted(filter(None, codes)) == sorted(TONES) and all(name.count("1f3f") == 1 for name in toned):
-            for name, code in zip(toned, codes, strict=True):
-                copy(
-                    source / "noto72" / name, target / "tones" / ("val" if base in held else "train") / TONES[str(code)] / name
-                )
+    series: dict[str, list[str]] = {}  # emoji by all but their tone
+    for name in names:
+        if name.count("-1f3f") == 1:
+            series.setdefault(re.sub("-1f3f[b-f]", "", name), []).append(name)
+    alone = Counter(key.split("-")[0].removesuffix(".png") for key in series)
+    for key, toned in series.items():
+        base = key.split("-")[0].removesuffix(".png")
+        part = "judge" if alone[base] > 1 else "val" if base in held else "train"
+        for name in toned if len(toned) == len(TONES) else ():
+            code = next(code for code in TONES if f"-{code}" in name)
+            copy(source / "noto72" / name, target / "tones" / part / TONES[code] / name)
 
 
 def copy(source: Path, target: Path) -> None:
@@ -98,7 +104,7 @@ def styles(model: Path, data: Path, to: str | None) -> None:
         print(f"  there and back: {(back - given).abs().mean():.4f}")
 
 
-def classifier(channels: int = 24) -> nn.Sequential:
+def classifier(channels: int = 32) -> nn.Sequential:
     layers: list[nn.Module] = []
     for inputs in (3, channels, channels):
         layers += [nn.Conv2d(inputs, channels, 3, 2, 1), nn.BatchNorm2d(channels), nn.ReLU()]
@@ -114,11 +120,13 @@ def labelled(data: Path) -> tuple[Tensor, Tensor, Tensor]:
 def tones(model: Path, data: Path) -> None:
     torch.manual_seed(0)
     system, judge = translator(model), classifier()
-    pictures, _, labels = labelled(data / "tones" / "train")
+    parts = [labelled(data / "tones" / part) for part in ("judge", "train")]
+    pictures, labels = torch.cat([part[0] for part in parts]), torch.cat([part[2] for part in parts])
     optimizer = torch.optim.Adam(judge.parameters(), 2e-3)
-    for _ in range(20):
+    for _ in range(30):
         for chosen in torch.randperm(len(pictures)).split(50):
-            loss = F.cross_entropy(judge(pictures[chosen]), labels[chosen])
+            mirrored = pictures[chosen].flip(3) if torch.rand(()) < 0.5 else pictures[chosen]
+            loss = F.cross_entropy(judge(mirrored), labels[chosen])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
