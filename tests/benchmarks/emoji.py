@@ -31,6 +31,7 @@ from gantool.system import Translator
 TONES = {"1f3fb": "light", "1f3fc": "medium-light", "1f3fd": "medium", "1f3fe": "medium-dark", "1f3ff": "dark"}
 HELD_BACK = 10  # one emoji in so many
 SIDE = 64
+EPOCHS = 25  # of the classifier of tones
 
 
 def prepare(source: Path, target: Path) -> None:
@@ -122,14 +123,15 @@ def tones(model: Path, data: Path) -> None:
     system, judge = translator(model), classifier()
     parts = [labelled(data / "tones" / part) for part in ("judge", "train")]
     pictures, labels = torch.cat([part[0] for part in parts]), torch.cat([part[2] for part in parts])
-    optimizer = torch.optim.Adam(judge.parameters(), 2e-3)
-    for _ in range(30):
+    optimizer = torch.optim.Adam(judge.parameters(), 1e-3)
+    rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
+    for _ in range(EPOCHS):
         for chosen in torch.randperm(len(pictures)).split(50):
-            mirrored = pictures[chosen].flip(3) if torch.rand(()) < 0.5 else pictures[chosen]
-            loss = F.cross_entropy(judge(mirrored), labels[chosen])
+            loss = F.cross_entropy(judge(pictures[chosen]), labels[chosen])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+        rates.step()
     judge.eval()
     pictures, clear, labels = labelled(data / "tones" / "val")
     with torch.inference_mode():
