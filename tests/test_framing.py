@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pictures import noise, smooth
 from PIL import Image
 from torch import Tensor
 
@@ -14,7 +15,6 @@ from gantool.data.framing import Cut, choose_cut, fitted, read_on_white, with_ch
 from gantool.errors import InputError
 from gantool.fitting import Fit
 from gantool.layers.color import gray
-from tests.pictures import noise, smooth
 
 
 def tensor(pixels: np.ndarray) -> Tensor:

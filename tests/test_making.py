@@ -7,12 +7,12 @@ from io import BytesIO
 import numpy as np
 import pytest
 import torch
+from pictures import smooth
 from PIL import Image
 from torch import Tensor
 
 from gantool.data import making
 from gantool.data.making import HOLE, MAKERS
-from tests.pictures import smooth
 
 SEEDS = range(40)
 

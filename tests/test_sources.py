@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pictures import noise
 from PIL import Image
 
 from gantool.data.folders import batches
@@ -18,7 +19,6 @@ from gantool.data.samples import Made
 from gantool.data.sources import Kind, Source, open_source
 from gantool.errors import RunError, UsageError
 from gantool.fitting import Fit
-from tests.pictures import noise
 
 RANDOM = Fit("crop", random=True, flip=True)
 
