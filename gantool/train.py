@@ -176,6 +176,10 @@ def _recipe(options: Options, paper: Paper, stored: Recipe, source: Source | Non
     """Join command line, data, configuration file and the system's own values; a resume may only change the number of steps."""
     known = {f.name for f in fields(paper.config)}
     facts = {name: value for name, value in (source.facts if source else {}).items() if name in known}
+    if source and source.facts.get("exclusive") is False and "exclusive" not in known:
+        raise UsageError(
+            f"{paper.name} learns classes, of which a picture has one, and this table gives attributes: use stargan"
+        )
     asked = recipes.assigned_fields(paper.config, options.set)
     # a configuration file may be of a run with other data; a run's own says what it began with
     known_before = facts | stored.config if options.resume else stored.config | facts

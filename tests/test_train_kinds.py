@@ -229,6 +229,18 @@ def test_data_that_does_not_fit_is_answered_in_a_line(
     assert not (tmp_path / "run").exists()
 
 
+def test_attributes_are_for_what_can_learn_several_at_once(folders: Path, tmp_path: Path, run_cli: Run) -> None:
+    table = "file,round,red\n" + "".join(f"red/{n}.png,1,1\nblue/{n}.png,1,0\n" for n in range(6))
+    (folders / "both" / "table.csv").write_text(table)
+    for name, status, words in (("cgan", 2, "use stargan"), ("stargan", 0, "trained")):
+        run = tmp_path / name
+        ended = run_cli(
+            "train", name, folders / "both" / "table.csv", "-o", run, *options(name, "--steps", "1", "--batch", "2")
+        )
+        assert ended.status == status, ended.err
+        assert words in ended.err
+
+
 def test_a_run_saves_each_stage(folders: Path, tmp_path: Path, run_cli: Run) -> None:
     run = tmp_path / "run"
     steps = [part for stage in ("4", "8-fade", "8", "16-fade", "16") for part in ("--steps", f"{stage}=1")]
