@@ -46,7 +46,7 @@ def peaks(*args: object) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="cores are chosen as Linux does")
 @pytest.mark.parametrize(("suffix", "form", "channels", "scale", "height"), [
-    (".png", "tiff", 4, 1, 48_000),
+    (".png", "tiff", 4, 1, 96_000),
     (".jpg", "png", 3, 1, 64_000),
     (".tif", "jpeg", 3, 2, 32_000),
 ])  # fmt: skip
@@ -57,5 +57,5 @@ def test_a_taller_picture_takes_no_more_memory(
     options = ("-m", "bicubic", "-s", scale, "--format", form, "-o", f"{tmp_path}/out/")
     before, after = peaks(*pictures, *options)
     more = (height - 8000) * WIDTH * channels * scale**2 / 2**20  # MiB of the result
-    # up to 31 were measured, holes in the heap; a picture or result that is held would be seen
-    assert after - before < 50 < 0.8 * more
+    # holes in the heap are up to 60 MiB, 87 on a busy machine, whatever the height; what is held is `more` on top of them
+    assert after - before < 0.75 * more
