@@ -87,7 +87,7 @@ def load(reference: str, *, offline: bool = False, registry: Path | None = None)
 
 
 def read(path: str | Path) -> Picture:
-    """Return a PNG or JPEG picture.
+    """Return a picture, of pages or frames the first, in 8 bits.
 
     Raises:
         InputError: it cannot be read, is damaged, or of a kind that is not supported.
@@ -96,7 +96,7 @@ def read(path: str | Path) -> Picture:
 
 
 def write(path: str | Path, picture: Picture) -> None:
-    """Write a picture, as PNG or JPEG by the name's extension; the file appears whole or not at all.
+    """Write a picture in the format of the name's extension; the file appears whole or not at all.
 
     Raises:
         InputError: it cannot be written, or is transparent and to be JPEG.

@@ -132,10 +132,10 @@ class Carrier:
                         writer.write(to_bits(band, page.bits))
 
     def _metadata(self, item: Item, reader: Reader, result: Page) -> Metadata:
-        """Return what an output says; a profile for gray goes where a background has coloured the picture."""
+        """Return what an output says; a profile for gray goes where a background or a translation has coloured the picture."""
         name, metadata = batch.name(item.source), reader.metadata
         if metadata.icc and reader.pages[0].channels < 3 <= result.channels:
-            say(f"{name}: its colour profile is for gray, which it is not on this --background, and was left out")
+            say(f"{name}: its colour profile is for gray, which the result is not, and was left out")
             metadata = replace(metadata, icc=None)
         return images.prepared(metadata, result, self.strip, name)
 

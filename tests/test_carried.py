@@ -207,7 +207,7 @@ def test_a_profile_for_gray_does_not_go_with_a_coloured_background(form: Format,
     path = tmp_path / "a.png"
     path.write_bytes(saved(noise(9, 9, 2), "PNG", icc_profile=GRAY_PROFILE))
     result = run_cli("upscale", path, "-m", "nearest", "-s", 2, "--format", form, "--background", "red")
-    assert result.err == f"{path}: its colour profile is for gray, which it is not on this --background, and was left out\n"
+    assert result.err == f"{path}: its colour profile is for gray, which the result is not, and was left out\n"
     assert not carried(Path(result.out.strip()))[1].get("icc_profile")
 
 
