@@ -1,9 +1,13 @@
-"""How pictures of any size become training images of one: what systems ask for and data sets do."""
+"""How pictures become training images: what systems ask for and data sets do."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -23,3 +27,21 @@ class Fit:
     random: bool = False
     flip: bool = False
     middle: int | None = None
+
+
+class Degradation(Protocol):
+    """How training images are made small."""
+
+    @property
+    def scale(self) -> int:
+        """High-resolution side / low-resolution side."""
+        ...
+
+    @property
+    def margin(self) -> int:
+        """High-resolution pixels around an image that it looks at, a multiple of the scale."""
+        ...
+
+    def degrade(self, high: Tensor, rng: np.random.Generator) -> Tensor:
+        """Return (3, H / scale, W / scale) uint8 for (3, H, W) uint8, whose sides are multiples of the scale."""
+        ...

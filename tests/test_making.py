@@ -124,7 +124,7 @@ def test_jpeg_is_pillows_with_halved_chroma(quality: int) -> None:
     pixels, file = smooth(48, 64), BytesIO()
     Image.fromarray(pixels).save(file, "jpeg", quality=quality, subsampling=2)
     wanted = np.asarray(Image.open(file)).astype(int)
-    found = making._jpeg(torch.from_numpy(pixels).permute(2, 0, 1).float() / 255, quality, 0, 0)
+    found = making.jpeg(torch.from_numpy(pixels).permute(2, 0, 1).float() / 255, quality, 0, 0)
     assert np.abs((found * 255).round().permute(1, 2, 0).numpy().astype(int) - wanted).max() <= 2
 
 
@@ -132,7 +132,7 @@ def test_the_grid_of_blocks_lies_anywhere(monkeypatch: pytest.MonkeyPatch) -> No
     ramp = torch.linspace(0, 1, 64).expand(3, 64, 64)
     phases = set()
     for right in range(8):
-        phases.add(phase_of_blocks(making._jpeg(ramp, 20, 0, right)))
+        phases.add(phase_of_blocks(making.jpeg(ramp, 20, 0, right)))
     assert len(phases) == 8
     monkeypatch.setattr(making, "_ONLY_JPEG", 1)
     monkeypatch.setattr(making, "_ONLY_NOISE", 0)

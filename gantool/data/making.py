@@ -19,13 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gantool.degradations.operations import MCU, Plane, array, in_8_bits, jpeg, tensor
 from gantool.layers.color import gray
 from gantool.layers.resampling import imresize
 
-Plane = NDArray[np.float32]
-
 HOLE = 128 / 255  # what stands for missing pixels: a level that 8-bit pictures have
-_MCU = 16  # pixels a side of what JPEG with halved chroma codes as one
 _ONLY_NOISE, _ONLY_JPEG = 0.15, 0.15  # shares of `denoise`
 
 
@@ -56,9 +54,9 @@ def deblur(image: Tensor, rng: np.random.Generator) -> Tensor:
     """Blur: half of the time by a Gaussian of 0.5 to 3 pixels, else by motion along a line of 3 to 15 pixels."""
     if rng.integers(2):
         sigma = rng.uniform(0.5, 3)
-        return _tensor(cv2.GaussianBlur(_array(image), (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101))
+        return tensor(cv2.GaussianBlur(array(image), (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101))
     kernel = _line(rng.uniform(3, 15), rng.uniform(0, pi))
-    return _tensor(cv2.filter2D(_array(image), -1, kernel, borderType=cv2.BORDER_REFLECT_101))
+    return tensor(cv2.filter2D(array(image), -1, kernel, borderType=cv2.BORDER_REFLECT_101))
 
 
 def denoise(image: Tensor, rng: np.random.Generator) -> Tensor:
@@ -71,7 +69,7 @@ def denoise(image: Tensor, rng: np.random.Generator) -> Tensor:
         noise = rng.standard_normal(tuple(image.shape), np.float32)
         image = image + torch.from_numpy(noise) * (rng.uniform(5, 25) / 255)
     if chance < 1 - _ONLY_NOISE:
-        image = _jpeg(image, int(rng.integers(20, 61)), *(int(n) for n in rng.integers(_MCU, size=2)))
+        image = jpeg(image, int(rng.integers(20, 61)), *(int(n) for n in rng.integers(MCU, size=2)))
     return image
 
 
@@ -96,24 +94,10 @@ MAKERS: Final = MappingProxyType(
         "inpaint": Maker(inpaint, 0),  # its shares are of the image itself
         "edges": Maker(edges, 8),
         "deblur": Maker(deblur, 12),  # four of the widest Gaussian's sigmas
-        "denoise": Maker(denoise, _MCU),
+        "denoise": Maker(denoise, MCU),
         "lowres": Maker(lowres, 16),  # the kernel reaches two small pixels, both ways
     }
 )
-
-
-def in_8_bits(images: Tensor) -> Tensor:
-    """Return images in [0, 1] with the levels that 8-bit files have."""
-    return (images.clamp(0, 1) * 255).round() / 255
-
-
-def _array(image: Tensor) -> Plane:
-    """Return (H, W, 3) for (3, H, W), as OpenCV has images."""
-    return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
-
-
-def _tensor(array: NDArray[np.generic]) -> Tensor:
-    return torch.from_numpy(np.asarray(array, np.float32)).permute(2, 0, 1).contiguous()
 
 
 def _rectangle(height: int, width: int, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -157,14 +141,3 @@ def _line(length: float, angle: float) -> Plane:
         kernel[min(row + 1, 2 * reach), min(column + 1, 2 * reach)] += right * below
     kernel /= kernel.sum()
     return kernel
-
-
-def _jpeg(image: Tensor, quality: int, down: int, right: int) -> Tensor:
-    """Return what a JPEG keeps of an image (3, H, W) that lies so many pixels from the corner of the picture saved."""
-    levels = np.ascontiguousarray(_array(in_8_bits(image) * 255)[:, :, ::-1]).astype(np.uint8)
-    larger = cv2.copyMakeBorder(levels, down, 0, right, 0, cv2.BORDER_REFLECT_101)
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420]
-    _, data = cv2.imencode(".jpg", larger, options)
-    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    assert decoded is not None, "what OpenCV encodes it decodes"
-    return _tensor(decoded[down:, right:, ::-1]) / 255

@@ -12,8 +12,9 @@ from torch.utils.data import Dataset
 
 from gantool.data.framing import Cut, choose_cut, floats
 from gantool.data.items import place
-from gantool.data.making import Maker, in_8_bits
+from gantool.data.making import Maker
 from gantool.data.shelves import Frames
+from gantool.degradations import in_8_bits
 from gantool.fitting import Fit
 from gantool.layers.color import with_channels
 

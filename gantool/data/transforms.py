@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gantool.fitting import Degradation
 from gantool.layers.resampling import imresize
 
 MARGIN = 3  # low-resolution pixels that the bicubic kernel reaches beyond a crop, on each side
@@ -23,13 +24,28 @@ def random_dihedral(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     return torch.rot90(pixels.flip(-1) if flip else pixels, turns, (-2, -1))
 
 
-def low_high_pair(pixels: Tensor, size: int, scale: int, rng: np.random.Generator) -> dict[str, Tensor]:
+class Bicubic:
+    """The degradation of the literature: MATLAB's bicubic with 8-bit rounding; see `gantool.fitting.Degradation`."""
+
+    def __init__(self, scale: int) -> None:
+        self.scale, self.margin = scale, MARGIN * scale
+
+    def degrade(self, high: Tensor, rng: np.random.Generator) -> Tensor:
+        """Return the smaller image."""
+        return imresize(high[None], 1 / self.scale)[0]
+
+
+def low_high_pair(pixels: Tensor, size: int, degradation: Degradation, rng: np.random.Generator) -> dict[str, Tensor]:
     """Return a random pair "low" (3, size / scale, size / scale) and "high" (3, size, size) of an 8-bit image (3, H, W).
 
-    The low resolution is that of the literature: MATLAB's bicubic with 8-bit rounding. It is made from a larger crop, so
-    that it is what shrinking the whole picture gives at this place.
+    The low resolution is made from a larger crop, so that it is what degrading the whole picture gives at this place.
     """
-    margin = MARGIN * scale
+    margin = degradation.margin
     crop = random_dihedral(random_crop(pixels, size + 2 * margin, rng), rng)
-    low = imresize(crop[None], 1 / scale)[0, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
-    return {"low": low.contiguous(), "high": crop[:, margin:-margin, margin:-margin].contiguous()}
+    low = _inside(degradation.degrade(crop, rng), margin // degradation.scale)
+    return {"low": low.contiguous(), "high": _inside(crop, margin).contiguous()}
+
+
+def _inside(pixels: Tensor, margin: int) -> Tensor:
+    """Return an image without its border."""
+    return pixels[:, margin : pixels.shape[1] - margin, margin : pixels.shape[2] - margin]
