@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from gantool.errors import UsageError, printable, unknown
+from gantool.fitting import Degradation
 from gantool.fitting import Fit as Fit
 from gantool.schedules import constant
 
@@ -36,6 +37,9 @@ plain: "image". labelled: "image" and "label" (N, K), one column a class or attr
 are learned together also "mask" (N, folders), 1 for the folder that a batch is from, whose columns alone are known.
 paired: "input" and "target". unpaired: "a" and "b". degraded: "low" and "high".
 """
+
+Features: TypeAlias = Callable[[Tensor, Sequence[str]], list[Tensor]]
+"""A frozen network: from images (N, 3, H, W) in [0, 1] to its features at the named layers."""
 
 Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
 """What headers and configuration files hold."""
@@ -148,6 +152,8 @@ class System(nn.Module, ABC):
     layouts: ClassVar[tuple[Layout, ...]] = ()
     config: DataclassInstance
     fit: Fit = Fit()
+    degradation: Degradation | None = None  # how training images are made small; None: MATLAB's bicubic in 8 bits
+    features: str = ""  # the frozen network by which losses compare images (gantool.layers.features); empty: none is needed
     image_channels: int = 3  # of the images it learns from: 3 for RGB, 1 for gray
     half_safe: ClassVar[bool] = True  # whether float16 inference stays finite and close to float32
     behaviour: str = ""  # what norm and dropout do at inference, where that is a choice: a model file's header says it
@@ -160,6 +166,21 @@ class System(nn.Module, ABC):
         self.config = config
         # through the stage, 0 to 1; the loop writes it
         self.register_buffer("progress", torch.zeros(()), persistent=False)
+        self.notes: dict[str, Tensor] = {}  # of the present turn, for the log
+        self._frozen: list[Features] = []  # in a list: what is frozen is no part of the system and its state
+
+    def give_features(self, network: Features) -> None:
+        """Take the frozen network that `features` names, on the device of the system."""
+        self._frozen = [network]
+
+    def look(self, images: Tensor, layers: Sequence[str]) -> list[Tensor]:
+        """Return the frozen network's features of images (N, 3, H, W) in [0, 1] at some layers."""
+        [network] = self._frozen  # `train` gives it to whom names it
+        return network(images, layers)
+
+    def note(self, name: str, value: Tensor) -> None:
+        """Keep a value of this turn that is not minimised, such as a discriminator's accuracy, for the log."""
+        self.notes[name] = value.detach()
 
     @abstractmethod
     def stages(self) -> list[Stage]:

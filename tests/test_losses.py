@@ -11,7 +11,17 @@ from networks import image
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from gantool.losses import Game, discriminator_losses, divergence_from_normal, generator_loss, gradient_penalty
+from gantool.losses import (
+    Game,
+    Relativistic,
+    accuracy,
+    discriminator_losses,
+    divergence_from_normal,
+    generator_loss,
+    gradient_penalty,
+    perceptual,
+    relativistic_loss,
+)
 
 
 def maps(value: float) -> Tensor:
@@ -106,3 +116,66 @@ def test_the_divergence_is_known_for_shifted_codes_and_equals_that_of_torch() ->
     mean, log_variance = 2 * image(3, 4) - 1, image(3, 4) - 0.5
     oracle = kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(zeros, zeros + 1)).sum()
     torch.testing.assert_close(divergence_from_normal(mean, log_variance), oracle)
+
+
+GOLDEN = {  # of the discriminator and the generator, for the logits below
+    "rsgan": (0.806127, 0.756127),
+    "rasgan": (0.753426, 0.703426),
+    "ralsgan": (1.388750, 1.188750),
+    "rahinge": (1.05, 0.95),
+}
+REAL, FAKE = torch.tensor([[1.0], [-0.5]]), torch.tensor([[0.2], [0.4]])
+
+
+@pytest.mark.parametrize("game", GOLDEN)
+def test_relativistic_games_give_the_known_values(game: Relativistic) -> None:
+    discriminator, generator = GOLDEN[game]
+    assert relativistic_loss(game, REAL, FAKE).item() == pytest.approx(discriminator, abs=1e-6)
+    assert relativistic_loss(game, FAKE, REAL).item() == pytest.approx(generator, abs=1e-6)
+
+
+def test_the_standard_game_gives_its_known_values() -> None:
+    assert sum(discriminator_losses("nonsaturating", REAL, FAKE).values()).item() == pytest.approx(1.499246, abs=1e-6)
+    assert generator_loss("nonsaturating", FAKE).item() == pytest.approx(0.555577, abs=1e-6)
+
+
+@pytest.mark.parametrize("game", ["rasgan", "ralsgan", "rahinge"])
+def test_a_generator_learns_from_what_the_discriminator_says_of_real_images_too(game: Relativistic) -> None:
+    fake = FAKE.clone().requires_grad_()
+    [whole] = torch.autograd.grad(relativistic_loss(game, fake, REAL), fake)
+    own = (fake - REAL.mean()).sigmoid().log().neg().mean() / 2 if game == "rasgan" else None
+    assert whole.ne(0).all()
+    if own is not None:
+        [half] = torch.autograd.grad(own, fake)
+        assert not torch.allclose(whole, half)
+
+
+def test_of_patches_the_mean_is_over_all_samples_and_places() -> None:
+    maps_ = torch.rand(2, 1, 3, 3), torch.rand(2, 1, 3, 3)
+    rows = tuple(each.flatten()[:, None] for each in maps_)
+    torch.testing.assert_close(relativistic_loss("rasgan", *maps_), relativistic_loss("rasgan", *rows))
+
+
+@pytest.mark.parametrize(("real", "fake", "share"), [(1.0, -1.0, 1.0), (1.0, 1.0, 0.5), (-1.0, 1.0, 0.0)])
+def test_accuracy_is_the_share_of_right_judgements(real: float, fake: float, share: float) -> None:
+    assert accuracy(maps(real), maps(fake)).item() == share
+
+
+def test_a_perceptual_loss_lowers_the_distance_of_features_and_spares_the_real_ones() -> None:
+    def look(images: Tensor) -> list[Tensor]:
+        return [F.avg_pool2d(images, 2), images.square()]
+
+    fake, real = image(1, 3, 4, 4).requires_grad_(), image(1, 3, 4, 4).flip(-1).requires_grad_()
+    loss = perceptual(look, fake, real, (2.0, 3.0), F.mse_loss)
+    pooled, squared = (F.mse_loss(a, b) for a, b in zip(look(fake), look(real), strict=True))
+    torch.testing.assert_close(loss, 2 * pooled + 3 * squared)
+    loss.backward()
+    assert real.grad is None
+    assert fake.grad is not None
+    nearer = fake.detach() - 0.05 * fake.grad
+    assert perceptual(look, nearer, real, (2.0, 3.0), F.mse_loss) < loss
+
+
+def test_a_perceptual_loss_needs_a_weight_for_each_layer() -> None:
+    with pytest.raises(ValueError, match="longer"):
+        perceptual(lambda x: [x, x], image(1, 3, 4, 4), image(1, 3, 4, 4), (1.0,))
