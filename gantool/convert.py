@@ -48,6 +48,9 @@ UNREAD = {  # what is known and not read: what the file holds, and regular expre
     "a discriminator of patches: ask for the generator beside it": (
         r"model\.0\.weight", r"model\.2\.weight", r"model\.5\.weight", r"model\.8\.weight", r"model\.1[12]\.weight",
     ),
+    "DSGAN, which makes pictures noisy for SRResCGAN to learn from: ask for the generator beside it": (
+        r"block_input\.0\.weight", r"res_blocks\.0\.prelu\.weight", r"block_output\.weight",
+    ),
     "a discriminator as of StarGAN: ask for the generator beside it": (
         r"main\.0\.weight", r"conv1\.weight", r"conv2\.weight",
     ),

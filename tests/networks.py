@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gantool import systems
+from gantool.layers.features import FeatureNetwork
 from gantool.layers.resampling import imresize
 from gantool.system import Batch, Generator, Stage, System, Translator, Upscaler
 
@@ -27,6 +28,10 @@ SMALL = {  # what makes a network small, by the name of the field
     "hidden": (12, 10, 8),
     "judge_hidden": (10, 8),
     "base": 32,
+    "discriminator_channels": 8,
+    "growth": 4,
+    "groups": 2,
+    "reduction": 4,
 }
 SAMPLES = 4  # in a batch: batch norm over 2 numbers gives only their signs
 
@@ -44,8 +49,14 @@ def build(name: str, preset: str = "", **changes: Any) -> System:
 def small(name: str, preset: str = "", **changes: Any) -> System:
     """A system with few and narrow layers and the weights that training starts from."""
     torch.manual_seed(0)
-    fields = {field.name for field in dataclasses.fields(systems.load(name).config)}
-    return build(name, preset, **{key: value for key, value in SMALL.items() if key in fields} | changes)
+    kinds = {field.name: type(field.default) for field in dataclasses.fields(systems.load(name).config)}
+    sizes = {key: value for key, value in SMALL.items() if kinds.get(key) is type(value)}
+    if "features" in kinds:  # of a large network, so let it see small images; their side suits discriminators and the scale
+        sizes["patch"] = 96 if changes.get("scale") == 3 else 32
+    system = build(name, preset, **sizes | changes)
+    if system.features:
+        system.give_features(FeatureNetwork(system.features))
+    return system
 
 
 def tiny(name: str, preset: str = "", **changes: Any) -> System:

@@ -29,7 +29,7 @@ from gantool.training.loop import Hooks, Settings, Training
 Data = Callable[[Stage, int], Iterator[Batch]]
 
 FAITHFUL = {"l1", "mse", "reconstruction", "cycle_a", "cycle_b"}  # losses that ask for given pictures
-PIXELS = 24  # pixels per side of what super-resolution learns from
+PIXELS = 32  # pixels per side of what super-resolution learns from
 
 
 def fast(name: str, **changes: Any) -> System:

@@ -11,7 +11,7 @@ output layer has a rate of its own, in proportion to its small weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -150,6 +150,18 @@ class SPANNet(nn.Module):
         return F.pixel_shuffle(self.upsampler(self.conv_cat(joined)), self.scale)
 
 
+def two_rates(generator: SPANNet, rate: float) -> Callable[[Sequence[nn.Module]], Optimizer]:
+    """Return a maker of Adam with a rate of its own for the output layer, whose weights are smaller by the input range."""
+
+    def optimizer(modules: Sequence[nn.Module]) -> Optimizer:
+        output = generator.upsampler.weight
+        others = [p for module in modules for p in module.parameters() if p is not output]
+        own = rate * 2 / generator.input_range
+        return Adam([{"params": others, "lr": rate}, {"params": [output], "lr": own}], betas=(0.9, 0.99))
+
+    return optimizer
+
+
 def _detect(state: Mapping[str, Tensor]) -> Config:
     """Read the hyper-parameters of the official layout; the value range and the mean colour cannot be seen in a file."""
     return Config(
@@ -224,17 +236,9 @@ class SPAN(System):
     def stages(self) -> list[Stage]:
         """One stage: absolute error under a cosine schedule."""
         c = self.config
-        phase = Phase("generator", [self.generator], self.losses, self._optimizer, cosine(warmup=0.01), clip=c.gradient_norm)
+        optimizer = two_rates(self.generator, c.learning_rate)
+        phase = Phase("generator", [self.generator], self.losses, optimizer, cosine(warmup=0.01), clip=c.gradient_norm)
         return [Stage("pixel", c.steps, [phase], c.batch, c.patch * c.scale)]
-
-    def _optimizer(self, modules: Sequence[nn.Module]) -> Optimizer:
-        """Adam; the output layer's weights are smaller by the input range, and so is their rate."""
-        output = self.generator.upsampler.weight
-        others = [p for module in modules for p in module.parameters() if p is not output]
-        rate = self.config.learning_rate
-        return Adam(
-            [{"params": others, "lr": rate}, {"params": [output], "lr": rate * 2 / self.config.input_range}], betas=(0.9, 0.99)
-        )
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Mean absolute error on [0, 1] images."""
