@@ -7,6 +7,7 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -42,6 +43,9 @@ SYSTEMS: dict[str, Callable[[], System]] = {
     "edsr": lambda: build("edsr", scale=3, blocks=2, channels=8),
     "srresnet": lambda: build("srresnet", scale=4, blocks=2, channels=8),
     "srcnn": lambda: build("srcnn", scale=2),
+    "enhancenet": lambda: build("enhancenet", scale=4, blocks=2, channels=8, losses="E"),
+    "esrgan": lambda: build("esrgan", scale=2, blocks=1, channels=8, growth=4, discriminator_channels=4),
+    "compact": lambda: build("real-esrgan", scale=4, generator="compact", blocks=3, channels=8, discriminator_channels=4),
     "bicubic": lambda: build("kernel", scale=3),
 }
 
@@ -136,7 +140,7 @@ def test_a_larger_picture_goes_in_bands_over_threads_and_equals_the_whole(monkey
         return original(stream, band)
 
     monkeypatch.setattr(Stream, "push", push)
-    for name in ("span", "edsr", "srresnet"):
+    for name in ("span", "edsr", "srresnet", "esrgan", "compact"):
         system, image = SYSTEMS[name](), picture(301, 157)
         pushed.clear()
         result = run(system, image, workers=3)
@@ -153,10 +157,11 @@ def test_bands_of_a_network_with_too_small_a_halo_are_not_used() -> None:
     assert (apart > 0).float().mean() < 0.1
 
 
-@pytest.mark.parametrize("name", ["span", "edsr", "srresnet"])
+@pytest.mark.parametrize("name", ["span", "edsr", "srresnet", "esrgan", "unshuffled", "compact"])
 def test_the_radius_that_a_system_states_is_that_of_its_layers(name: str) -> None:
-    system = SYSTEMS[name]()
-    image = torch.rand(1, 3, 50, 50)
+    unshuffled = partial(build, "esrgan", scale=2, blocks=1, channels=8, growth=4, unshuffle=2, discriminator_channels=4)
+    system = (SYSTEMS | {"unshuffled": unshuffled})[name]()
+    image = torch.rand(1, 3, 60, 60)
     with torch.inference_mode():
         seen = trial(system.upscale, image, system.upscale(image))  # type: ignore[operator, arg-type]
     assert seen is not None

@@ -306,6 +306,36 @@ def _pixel_shuffle(rows: Rows, upscale_factor: int) -> Rows:
     return Rows(F.pixel_shuffle(rows.data, upscale_factor), rows.start * upscale_factor, rows.stream)
 
 
+def _pixel_unshuffle(rows: Rows, downscale_factor: int) -> Rows:
+    """Take rows by so many as become one; those left over wait, as does what lies above the first whole lot."""
+    factor = downscale_factor
+    kept = rows.stream.recall(_Kept())
+    rows = kept.extended(rows)
+    start = -(-rows.start // factor) * factor
+    stop = max(start, rows.stop // factor * factor)
+    kept.keep(rows, min(stop, rows.stop))
+    if stop == start:  # which torch would not unshuffle
+        _, channels, _, width = rows.data.shape
+        return Rows(rows.data.new_empty(1, channels * factor**2, 0, width // factor), start // factor, rows.stream)
+    return Rows(F.pixel_unshuffle(rows.cut(start, stop), factor), start // factor, rows.stream)
+
+
+def _interpolate(
+    rows: Rows,
+    size: object = None,
+    scale_factor: float | None = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
+) -> Rows:
+    if mode != "nearest" or scale_factor is None or scale_factor != int(scale_factor):
+        raise Unstreamable("an interpolation other than nearest by a whole factor")
+    factor = int(scale_factor)
+    larger = rows.data.repeat_interleave(factor, 2).repeat_interleave(factor, 3)  # which takes no rows too
+    return Rows(larger, rows.start * factor, rows.stream)
+
+
 _POINTWISE = {
     F.batch_norm,
     F.elu,
@@ -325,6 +355,8 @@ _POINTWISE = {
 _JOINS = {torch.add, torch.sub, torch.rsub, torch.mul, torch.div, Tensor.add, Tensor.sub, Tensor.mul, Tensor.div}
 _HANDLERS: dict[Callable[..., Tensor], Callable[..., Rows]] = {
     F.conv2d: _conv2d,
+    F.interpolate: _interpolate,
     F.pixel_shuffle: _pixel_shuffle,
+    F.pixel_unshuffle: _pixel_unshuffle,
     torch.cat: _cat,
 }

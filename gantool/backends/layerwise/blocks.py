@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from gantool.backends.layerwise import statistics
 from gantool.backends.layerwise.recording import Call, Recording, Slot, Undividable
 from gantool.backends.layerwise.statistics import Moments
+from gantool.layers.noise import ENLARGED_NOISE_LEVEL, noise_level_in_bands
 
 Values = dict[int, Tensor]  # by the numbers of slots
 Answers = Mapping[int, Moments]  # by the numbers of the maps that are asked of
@@ -44,6 +46,7 @@ class Blocks:
         self.asked: defaultdict[int, dict[int, Slot]] = defaultdict(dict)
         self._steps: list[list[_Step]] = [[]]
         self._common: defaultdict[int, list[_Step]] = defaultdict(list)  # with results that all windows share
+        self._surveys: list[Call] = []
         self._maps = {self.image.number: self.image}
         self._first = {self.image.number: 0}  # block from which on a slot is there
         for call in recording.calls:
@@ -60,6 +63,9 @@ class Blocks:
     def _arrange(self, call: Call) -> None:
         if not all(slot.number in self._first for slot in call.inputs):
             raise Undividable("it uses where in the picture the largest value lies")
+        if call.function is ENLARGED_NOISE_LEVEL:
+            self._arrange_survey(call)
+            return
         ready = max(self._first[slot.number] for slot in call.inputs)
         of_window = any(slot.number in self._maps for slot in call.inputs)
         asked = statistics.source(call) if of_window else None
@@ -81,6 +87,33 @@ class Blocks:
             self._first[slot.number] = ready
             if of_window:
                 self._maps[slot.number] = slot
+
+    def _arrange_survey(self, call: Call) -> None:
+        """Take note of what is asked of the picture itself, which is known before the first block."""
+        [asked] = call.inputs
+        copies = (each for each in self.recording.calls if each.function is torch.ops.aten.cat.default)
+        if asked.number != self.image.number and not any(
+            asked in copy.results and all(slot.number == self.image.number for slot in copy.inputs) for copy in copies
+        ):
+            raise Undividable("it asks how noisy something else than the picture is")
+        self._surveys.append(call)
+        self._first[call.results[0].number] = 0
+
+    def survey(self, rows: Callable[[int, int], Tensor], height: int) -> Values:
+        """Return what is asked of the picture itself.
+
+        Args:
+            rows: from the first and behind the last row to (1, C, rows, W).
+            height: of the picture.
+        """
+
+        def copied(call: Call) -> Callable[[int, int], Tensor]:
+            return lambda start, stop: rows(start, stop).expand(-1, call.inputs[0].shape[1], -1, -1)
+
+        return {
+            call.results[0].number: noise_level_in_bands(copied(call), height, cast("int", call.args[1]))
+            for call in self._surveys
+        }
 
     def left(self, block: int) -> list[Slot]:
         """Return the maps that a block and those before it leave for those after it."""
@@ -108,9 +141,9 @@ class Blocks:
         across = zip((rows, columns), slot.shape[2:], self.image.shape[2:], strict=True)
         return tuple(_scaled(part, Fraction(side, own)) for part, side, own in across)  # type: ignore[return-value]  # two
 
-    def common(self, block: int, answers: Answers, device: torch.device) -> Values:
+    def common(self, block: int, surveyed: Values, answers: Answers, device: torch.device) -> Values:
         """Return what all windows share, as far as it can be known before a block."""
-        values: Values = {}
+        values = dict(surveyed)
         for step in (step for ready in range(block + 1) for step in self._common[ready]):
             if step.asked is None:
                 _give(step.call, step.call.run(values), values)

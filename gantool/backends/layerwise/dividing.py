@@ -99,10 +99,12 @@ def _reaches(blocks: Blocks, image: Tensor, multiple: int) -> list[int] | None:
     What is not a number spreads to all that depends on it, and to nothing else, while statistics are held fast.
     """
     maps: Values = {blocks.image.number: image}
+    surveyed = blocks.survey(lambda start, stop: image[:, :, start:stop], image.shape[2])
     answers: dict[int, Moments] = {}
     reaches = []
     for block in range(blocks.count):
-        common, spread, found = blocks.common(block, answers, image.device), _Spread(blocks, multiple), dict[int, Moments]()
+        common, spread = blocks.common(block, surveyed, answers, image.device), _Spread(blocks, multiple)
+        found: dict[int, Moments] = {}
         spoiled = {slot.number: spread.spoil(slot, maps[slot.number]) for slot in blocks.read(range(block, block + 1))}
         blocks.run(block, maps, common, answers, partial(_learn, found))
         if block + 1 == blocks.count:

@@ -44,6 +44,7 @@ class Passes:
         self._tiles = Tiles(setting.engine, (self._height, self._width), side, ceil(division.halo / multiple) * multiple)
         self._maps: dict[int, Spool] = {}  # by the numbers of slots
         self._answers: dict[int, Moments] = {}  # likewise
+        self._surveyed: Values = {}  # likewise, what was asked of the picture itself
         self._blocks: dict[tuple[int, int], Blocks] = {}  # by the size of windows
         self._common: dict[tuple[int, ...], Values] = {}  # by the shape of windows, for the pass that is being done
         self._lock = threading.Lock()
@@ -63,6 +64,7 @@ class Passes:
         """Yield the result; see `Layerwise.run`."""
         with self._engine.session(), self._tiles:
             levels = self._put_away(bands)
+            self._surveyed = self._division.blocks.survey(self._rows, self._height)
             for each in self._division.passes[:-1]:
                 self._pass(each, self._share(each, notify))
             result, last = Given(self._engine.scale, *self._size), self._division.passes[-1]
@@ -86,6 +88,9 @@ class Passes:
             self._maps[IMAGE].write(start, 0, rows)
             picture.forget(start + _ROWS)
         return rows.dtype
+
+    def _rows(self, start: int, stop: int) -> Tensor:
+        return self._setting.to_tensor(cast(Band, self._maps[IMAGE].read(slice(start, stop), slice(0, self._width))))
 
     def _pass(self, numbers: range, advance: Callable[[Tile], None]) -> None:
         """Do blocks over all tiles, keep what the last of them leaves, and learn what is asked after it."""
@@ -169,7 +174,7 @@ class Passes:
     def _common_for(self, blocks: Blocks, block: int) -> Values:
         with self._lock:
             if blocks.image.shape not in self._common:
-                self._common[blocks.image.shape] = blocks.common(block, self._answers, self._setting.device)
+                self._common[blocks.image.shape] = blocks.common(block, self._surveyed, self._answers, self._setting.device)
             return self._common[blocks.image.shape]
 
 
