@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from gantool import devices, machine, systems, weights
+from gantool import devices, frozen, machine, systems, weights
 from gantool.data.folders import fingerprint
 from gantool.data.sources import Source, open_source
+from gantool.data.transforms import Bicubic
 from gantool.errors import UsageError, printable, say, unknown
 from gantool.files import atomic
 from gantool.system import Generator, Scored, Stage, System, Translator, Upscaler, configured
@@ -42,10 +43,12 @@ class Options:
     val: tuple[Path, ...] = ()
     pairs: str | None = None  # what paired systems learn to undo on plain photos
     init: str | None = None
+    features: str | None = None  # where the frozen network is from that losses look through
     config: Path | None = None
     set: tuple[str, ...] = ()  # key=value, fields of the system's Config
     resume: bool = False
     dry_run: bool = False
+    preview: Path | None = None  # gets sheets of what is learned from, at a dry run
     steps: tuple[str, ...] = ()  # N for the last stage, or STAGE=N
     batch: int | None = None
     seed: int | None = None
@@ -66,6 +69,8 @@ def run(options: Options) -> None:
         RunError: a loss is not finite, or the disk is full.
         Stopped: a signal came; everything is saved.
     """
+    if options.preview and not options.dry_run:
+        raise UsageError("--preview writes its sheets at a --dry-run: add that")
     device = devices.choose_device(_own_gpu(options.device))
     with distributed.process_group(device):
         paper, stored = systems.load(options.system), _stored(options)
@@ -73,13 +78,14 @@ def run(options: Options) -> None:
         recipe, config = _recipe(options, paper, stored, source)
         devices.seed_everything(recipe.seed)
         system = paper.system(config)
+        recipe = _look_through(system, options, recipe, stored, device)
         stages = _stages(system, recipe)
         if options.init and not options.resume:
             _initialize(system, options)
         system = devices.channels_last(system.to(device))
         task = _task(system, options, recipe, source)
         if options.dry_run:
-            planning.print_plan(system, stages, task.batches)
+            planning.print_plan(system, stages, task.batches, options.preview)
             return
         _train(system, stages, options, recipe, task, source)
 
@@ -115,7 +121,7 @@ def _task(system: System, options: Options, recipe: Recipe, source: Source | Non
             raise UsageError(f"{recipe.system} cannot be trained: it neither upscales, translates nor generates")
         if len(options.val) > 1:
             raise UsageError("--val is one folder of photos here: leave the others out")
-        return Upscaling(system.scale, options.data[0], next(iter(options.val), None), run)
+        return Upscaling(system.degradation or Bicubic(system.scale), options.data[0], next(iter(options.val), None), run)
     val = _validation(system, options, recipe)
     return Translating(system, source, val, run) if isinstance(system, Translator) else Generating(system, source, val, run)
 
@@ -213,6 +219,8 @@ def _recipe(options: Options, paper: Paper, stored: Recipe, source: Source | Non
 def _stages(system: System, recipe: Recipe) -> list[Stage]:
     """Return the system's stages with the recipe's steps and batch."""
     stages = [replace(s, steps=recipe.steps.get(s.name, s.steps), batch=recipe.batch or s.batch) for s in system.stages()]
+    if not any(stage.steps for stage in stages):
+        raise UsageError("every stage has 0 steps, so that nothing is left to train: give one of them --steps")
     for stage in stages:
         if stage.batch % distributed.ranks():
             processes = distributed.ranks()
@@ -222,17 +230,39 @@ def _stages(system: System, recipe: Recipe) -> list[Stage]:
     return stages
 
 
+def _look_through(system: System, options: Options, recipe: Recipe, stored: Recipe, device: torch.device) -> Recipe:
+    """Give a system the frozen network that its losses need; return the recipe that says which file that was."""
+    if not system.features:
+        if options.features:
+            raise UsageError(
+                f"--features {printable(options.features)}: this configuration of {recipe.system} looks through none"
+            )
+        return recipe
+    network, sha256 = frozen.load(system.features, options.features, offline=options.offline, registry=options.registry)
+    if stored.features not in (None, sha256):
+        raise UsageError(f"the features of {system.features} are of sha256 {sha256}, the configuration says {stored.features}")
+    system.give_features(network.to(device))
+    return replace(recipe, features=sha256)
+
+
 def _initialize(system: System, options: Options) -> None:
     """Copy from trained weights whatever has the same name and shape; the rest starts fresh and is named."""
     loaded = weights.load(str(options.init), offline=options.offline, registry=options.registry).system
     held = tuple(f"{name}." for name in loaded.inference_modules())  # its other networks are not in the file
-    given, own = loaded.state_dict(), system.state_dict()
-    fitting = {k: value for k, value in given.items() if k.startswith(held) and k in own and own[k].shape == value.shape}
-    if not fitting:
-        raise UsageError(f"--init {printable(options.init)}: no tensor has a name and shape of this system's")
+    given = {key: value for key, value in loaded.state_dict().items() if key.startswith(held)}
+    own, origin = system.state_dict(), f"--init {printable(options.init)}"
+    fitting = {key: value for key, value in given.items() if key in own and own[key].shape == value.shape}
+    differing = [key for key in given if key in own and key not in fitting]
+    if len(fitting) <= len(differing):
+        shapes = [f"{key} is {tuple(given[key].shape)} there and {tuple(own[key].shape)} here" for key in differing[:1]]
+        names = f"it is of {systems.name_of(loaded)}, whose tensors have other names"
+        raise UsageError(f"{origin} is of another network: {(shapes or [names])[0]}; start from one of the same --set")
     system.load_state_dict(own | fitting)
-    fresh = sorted(own.keys() - fitting.keys())
-    say(f"started from {printable(options.init)}: {len(fitting)} tensors taken; fresh are {', '.join(fresh) or 'none'}")
+    fresh = [key for key in own if key not in fitting]
+    modules = sorted({key.partition(".")[0] for key in fresh}.difference(key.partition(".")[0] for key in fitting))
+    rest = [key for key in fresh if key.partition(".")[0] not in modules]  # of networks that are not fresh as a whole
+    named = ", ".join(modules + rest) or "none"
+    say(f"started from {printable(options.init)}: {len(fitting)} tensors taken; fresh are {named}")
 
 
 def _prepare_folder(options: Options, recipe: Recipe) -> None:

@@ -261,7 +261,7 @@ def test_an_unknown_option_in_a_recipe_is_refused(tmp_path: Path) -> None:
     ("line", "words"),
     [
         ("steps = 5", "steps = 5 in .*: it must be a table of whole numbers"),
-        ("steps = { pixel = 0 }", "it must be a table of whole numbers, 1 or more"),
+        ("steps = { pixel = -1 }", "it must be a table of whole numbers, 0 or more"),
         ("save_every = 0", "save_every = 0 in .*: it must be a whole number, 1 or more"),
         ("seed = -1", "it must be a whole number, 0 or more"),
         ("batch = true", "it must be a whole number"),
@@ -286,6 +286,19 @@ def test_the_average_follows_by_its_decay_and_faster_where_a_stage_begins() -> N
             weight.add_(1.0)
         average.update(step)
         assert torch.allclose(shadow, before + share * (weight.detach() - before), atol=1e-6)
+
+
+def test_validation_and_samples_leave_the_statistics_of_batch_norm_as_training_has_them(
+    photos: Path, tmp_path: Path, run_cli: Run
+) -> None:
+    fields = ("blocks=1", "channels=4", "patch=16", "scale=2")
+    small = (*(part for field in fields for part in ("--set", field)), "--batch", "2", "--steps", "4", "--save-every", "2")
+    assert run_cli("train", "srresnet", photos, "-o", tmp_path / "run", *small, "--val", photos).status == 0
+    model, state = (load_file(tmp_path / "run" / n) for n in ("model.safetensors", "checkpoints/00000004.safetensors"))
+    statistics = [key for key in model if "running" in key or "tracked" in key]
+    assert len(statistics) == 9
+    for key in statistics:
+        assert torch.equal(model[key], state[f"system.{key}"]), key
 
 
 TWO_PROCESSES = """

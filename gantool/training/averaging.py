@@ -28,7 +28,7 @@ class Average:
         self.model = AveragedModel(self._followed, multi_avg_fn=self._mix)
         self.system = type(system)(system.config).to(system.progress.device).eval().requires_grad_(False)
         for name in system.inference_modules():
-            setattr(self.system, name, self.model.module.get_submodule(name))
+            setattr(self.system, name, self.model.module.get_submodule(name).eval())  # else batch norm would learn from its use
 
     def update(self, step: int) -> None:
         """Move the average towards the present weights, after so many steps of the stage before this one."""

@@ -25,6 +25,8 @@ from gantool.training.checkpoints import Checkpoint
 from gantool.training.log import Log
 
 LOG_EVERY = 50  # steps
+WATCHED = "pixel"  # the loss or note that tells a collapse: how far made images are from the true ones
+COLLAPSED = 5.0  # times the least mean of it so far; adversarial training from a PSNR network raises it to twice
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Position:
     batches_taken: int = 0  # in the stage
     total_steps: int = 0
     best: float = -inf  # leading metric of the best validation so far
+    least: float = inf  # least mean of the watched loss in the stage
 
 
 @dataclass
@@ -101,10 +104,13 @@ class Training:
         distributed.draw_apart()
         with _signals() as received:
             while self.at.stage < len(self.stages):
-                self._run_stage(self.stages[self.at.stage], restored, received)
-                restored = None
+                stage = self.stages[self.at.stage]
+                if stage.steps:  # one of none is left out
+                    self._run_stage(stage, restored, received)
+                    restored = None
                 self.at.stage += 1
                 self.at.step = self.at.batches_taken = 0
+                self.at.least = inf
 
     def _run_stage(self, stage: Stage, restored: Checkpoint | None, received: list[int]) -> None:
         self._start_turns(stage, restored)
@@ -134,7 +140,23 @@ class Training:
         means = clock.read()
         rates = [turn.optimizer.param_groups[0]["lr"] for turn in self.turns]
         self.log.write(stage=stage.name, step=self.at.step, **means, rates=rates)
-        self.log.curves(self.at.total_steps, cast("dict[str, float]", means["losses"]))
+        values = cast("dict[str, float]", means["losses"]) | cast("dict[str, float]", means["notes"])
+        self.log.curves(self.at.total_steps, values)
+        self._check_collapse(stage, values)
+
+    def _check_collapse(self, stage: Stage, values: Mapping[str, float]) -> None:
+        watched = [(name, value) for name, value in values.items() if name.rpartition("/")[2] == WATCHED]
+        for name, value in watched[:1]:
+            self.at.least = min(self.at.least, value)
+            if value > COLLAPSED * self.at.least:
+                where, times = f"by step {self.at.step} of {stage.name}", value / self.at.least
+                raise RunError(
+                    f"{name} rose to {value:.3g} {where}, {times:.0f} times its least: the networks collapsed; {self._remedy()}"
+                )
+
+    def _remedy(self) -> str:
+        model = printable(self.folder / "model.safetensors")
+        return f"the last good checkpoint is kept: start from it at a lower rate, with --init {model} --set learning_rate=..."
 
     def _start_turns(self, stage: Stage, restored: Checkpoint | None) -> None:
         self.turns = []
@@ -161,7 +183,7 @@ class Training:
             for repeat in range(turn.phase.repeats):
                 if repeat:
                     batch = self._next(batches, clock)
-                losses |= self._update(stage, turn, batch, progress)
+                losses |= self._update(stage, turn, batch, progress, clock)
         self.average.update(self.at.step)
         return losses
 
@@ -171,13 +193,15 @@ class Training:
         self.at.batches_taken += 1
         return {name: _to_device(tensor, self.settings.device) for name, tensor in batch.items()}
 
-    def _update(self, stage: Stage, turn: _Turn, batch: Batch, progress: float) -> dict[str, float]:
+    def _update(self, stage: Stage, turn: _Turn, batch: Batch, progress: float, clock: _Clock) -> dict[str, float]:
         phase, device = turn.phase, self.settings.device
         self.system.requires_grad_(False)
         for parameter in turn.parameters:
             parameter.requires_grad_(True)
         with torch.autocast(device.type, self.settings.dtype, enabled=self.settings.dtype != torch.float32):
             terms = phase.losses(batch)
+        clock.note({f"{phase.name}/{name}": value for name, value in self.system.notes.items()})
+        self.system.notes.clear()
         if not terms:
             return {}
         turn.optimizer.zero_grad()
@@ -200,9 +224,7 @@ class Training:
         if not scaled and not isfinite(norm):  # a gradient scaler skips such a step and lowers its scale by itself
             wrong.append(f"the gradient's norm is {norm}")
         if wrong:
-            where, model = f"at step {self.at.step + 1} of {stage.name}", printable(self.folder / "model.safetensors")
-            remedy = f"start from it at a lower rate, with --init {model} --set learning_rate=..."
-            raise RunError(f"{wrong[0]} {where}; the last good checkpoint is kept: {remedy}")
+            raise RunError(f"{wrong[0]} at step {self.at.step + 1} of {stage.name}; {self._remedy()}")
 
     def _save(self, stage: Stage, brief: bool) -> None:
         """Write a checkpoint; unless a signal presses, also validate, draw samples and export the average."""
@@ -265,19 +287,24 @@ class Training:
 
 
 class _Clock:
-    """Means of the losses, the rate of steps and the share of time spent waiting for data, since the last reading."""
+    """Means of losses and notes, the rate of steps and the share of time spent waiting for data, since the last reading."""
 
     def __init__(self) -> None:
         self._reset()
 
     def _reset(self) -> None:
         self._sums: dict[str, list[float]] = {}
+        self._notes: dict[str, list[Tensor]] = {}
         self._begin, self._waited, self._steps = time.perf_counter(), 0.0, 0
 
     def add(self, losses: Mapping[str, float]) -> None:
         self._steps += 1
         for name, value in losses.items():
             self._sums.setdefault(name, []).append(value)
+
+    def note(self, values: Mapping[str, Tensor]) -> None:
+        for name, value in values.items():
+            self._notes.setdefault(name, []).append(value)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -290,6 +317,7 @@ class _Clock:
         means = {name: sum(values) / len(values) for name, values in self._sums.items()}
         result = {
             "losses": means,
+            "notes": {name: float(torch.stack(values).float().mean()) for name, values in self._notes.items()},
             "steps_per_second": round(self._steps / seconds, 3),
             "waited_for_data": round(self._waited / seconds, 4),
         }

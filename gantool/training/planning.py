@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.functional import interpolate
 
-from gantool.errors import say
+from gantool.errors import UsageError, printable, say
 from gantool.system import Batch, Phase, Stage, System
 from gantool.training import distributed
+from gantool.training.tasks import write_sheet
 
+_SHOWN = 8  # samples of a preview
 _COPIES = 4  # of a trained weight: itself, its gradient, Adam's two moments
 
 
-def print_plan(system: System, stages: list[Stage], batches: Callable[[Stage, int], Iterator[Batch]]) -> None:
+def print_plan(
+    system: System, stages: list[Stage], batches: Callable[[Stage, int], Iterator[Batch]], preview: Path | None
+) -> None:
     """Print the plan of a run and train nothing; each turn is taken once, without its update.
 
     Args:
         system: on the device of the run.
         stages: the schedule.
         batches: gives the batches of a stage.
+        preview: a folder that gets a sheet of each stage's first batch, if one is wanted.
     """
     device, total = system.progress.device, 0.0
     fixed = sum(t.numel() * t.element_size() for t in (*system.parameters(), *system.buffers()))
-    for stage in stages:
+    for stage in (each for each in stages if each.steps):
         batch = {name: tensor.to(device) for name, tensor in next(batches(stage, 0)).items()}
+        if preview:
+            _draw(batch, preview / f"{stage.name}.png")
         _tell(f"stage {stage.name}: {stage.steps} steps, batch {stage.batch}, images of {stage.size} pixels")
         turns = [_print_phase(phase, batch) for phase in stage.phases]
         seconds = sum(turn[0] for turn in turns)
@@ -39,6 +48,21 @@ def print_plan(system: System, stages: list[Stage], batches: Callable[[Stage, in
         )
     if len(stages) > 1:
         _tell(f"all stages: about {total / 3600:.1f} hours")
+
+
+def _draw(batch: Batch, path: Path) -> None:
+    """Write the first samples of a batch: a column each, a row for each kind of image, the smaller ones enlarged."""
+    rows = {name: images[:_SHOWN].cpu().float() for name, images in batch.items() if images.dim() == 4}
+    side = max(images.shape[-1] for images in rows.values())
+    if distributed.rank() != 0:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{printable(path.parent)} cannot be made: {error.strerror}") from error
+    enlarged = [interpolate(images, (side, side), mode="nearest-exact") for images in rows.values()]
+    write_sheet(path, [[*images] for images in enlarged])
+    say(f"  {' over '.join(rows)}: {printable(path)}")
 
 
 def _tell(line: str) -> None:

@@ -26,6 +26,7 @@ class Recipe:
     batch: int | None = None
     save_every: int = 1000  # steps
     pairs: str | None = None  # what is learnt to undo, where pairs are made of plain photos
+    features: str | None = None  # sha256 of the frozen network that losses look through
     license: str = "unspecified"  # of the weights, an SPDX identifier for the model file's header
     steps: dict[str, int] = field(default_factory=dict)  # by stage
     config: dict[str, Json] = field(default_factory=dict)  # every field of the system's Config
@@ -58,10 +59,10 @@ def _check_kind(key: str, value: object, path: Path) -> None:
     """Check an option of a configuration file; the fields of `config` are left to `configured`."""
     kind = _KINDS.get(key, str)
     numbers = list(value.values()) if key == "steps" and isinstance(value, dict) else [value] if kind is int else []
-    least = 0 if key == "seed" else 1
+    least = 0 if key in ("seed", "steps") else 1
     if type(value) is not kind or not all(type(number) is int and number >= least for number in numbers):
         named = {int: f"a whole number, {least} or more", dict: "a table", str: "text"}[kind]
-        wanted = f"{named} of whole numbers, 1 or more" if key == "steps" else named
+        wanted = f"{named} of whole numbers, 0 or more" if key == "steps" else named
         raise UsageError(f"{key} = {printable(value)[:40]} in {printable(path)}: it must be {wanted}")
 
 
@@ -127,7 +128,7 @@ def assigned_steps(assignments: Sequence[str], stages: Sequence[str]) -> dict[st
         name = name or stages[-1]
         if name not in stages:
             raise unknown("stage", name, stages)
-        if not number.isdecimal() or int(number) == 0:
+        if not number.isdecimal() or (int(number) == 0 and len(stages) == 1):
             raise UsageError(f"--steps {printable(assignment)}: a number of steps is needed, like 5000 or {name}=5000")
         steps[name] = int(number)
     return steps
