@@ -25,7 +25,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 models = typer.Typer(
-    help="What weights there are, and fetching, checking and converting them.", no_args_is_help=True, rich_markup_mode=None
+    help="What weights there are, and fetching, checking, converting and mixing them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 app.add_typer(models, name="models")
 
@@ -101,6 +103,14 @@ def upscale(
     self_ensemble: Annotated[
         bool, typer.Option("--self-ensemble", help="Mean over eight turns and reflections: a little better, 8 times the work.")
     ] = False,
+    denoise: Annotated[
+        float | None,
+        typer.Option(
+            metavar="STRENGTH",
+            help="How much of the noise to remove, for models that have a twin which keeps it: from 0, the twin, to 1, the "
+            "strongest. Default: the model itself, which is 1; the reference code of Real-ESRGAN takes 0.5.",
+        ),
+    ] = None,
     tile: flags.Tile = "auto",
     halo: flags.Halo = None,
     memory: flags.Memory = None,
@@ -153,7 +163,7 @@ def upscale(
 
     order = jobs.Order(
         tuple(inputs), output, tile,
-        engines.Settings(backend, device, dtype, halo, limit, self_ensemble, offline, registry),
+        engines.Settings(backend, device, dtype, halo, limit, self_ensemble, offline, registry, denoise),
         carrying.Carrier(None if form == "auto" else form, quality, bit_depth, background, strip, max_pixels),
         name, recursive, existing, part, fail_fast, dry_run, batch.Reporting(quiet, json, report, debug),
     )  # fmt: skip
@@ -339,6 +349,12 @@ def train(
         typer.Option(help="Make pairs of plain photos on the fly, for systems that learn from pairs."),
     ] = None,
     init: Annotated[str | None, typer.Option(help="Start from these weights: a name or a file.")] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(
+            help="File or name of the frozen network that perceptual losses look through. Default: the system's, vgg19."
+        ),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A configuration file, as a run's config.toml.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value: change a field of the configuration.")] = None,
     steps: Annotated[list[str] | None, typer.Option(help="Steps of the last stage, or STAGE=N.")] = None,
@@ -350,6 +366,9 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print stages, losses, parameters, expected memory and time, then stop.")
     ] = False,
+    preview: Annotated[
+        Path | None, typer.Option(help="With --dry-run: write sheets of what each stage would learn from into this folder.")
+    ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write the losses for TensorBoard too; needs 'gantool[train]'.")
     ] = False,
@@ -364,8 +383,9 @@ def train(
 
     verb.run(
         verb.Options(
-            system, tuple(data), output, tuple(val or ()), pairs, init, config, tuple(set_ or ()), resume, dry_run,
-            tuple(steps or ()), batch, seed, dtype, workers, save_every, device, offline, registry, tensorboard,
+            system, tuple(data), output, tuple(val or ()), pairs, init, features, config, tuple(set_ or ()), resume,
+            dry_run, preview, tuple(steps or ()), batch, seed, dtype, workers, save_every, device, offline, registry,
+            tensorboard,
         )
     )  # fmt: skip
 
@@ -483,3 +503,20 @@ def models_convert(
     from gantool import models as verb
 
     verb.convert(file, output, system, overwrite)
+
+
+@models.command("interpolate")
+def models_interpolate(
+    first: Annotated[str, typer.Argument(metavar="A", help="A name, a reference to the Hub, or a file.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another, trained on from A or from what A was trained on from.")],
+    alpha: Annotated[float, typer.Option(metavar="SHARE", help="Of B, from 0 to 1; of ESRGAN's pair 0.8 is usual.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The model file to write, ending in .safetensors.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output where it exists.")] = False,
+    offline: flags.Offline = False,
+    registry: flags.Registry = None,
+    debug: flags.Debug = False,
+) -> None:
+    """Make the network between two of one system and form, (1 - SHARE) A + SHARE B, weight by weight."""
+    from gantool import models as verb
+
+    verb.interpolate(first, second, alpha, output, overwrite, offline, registry)

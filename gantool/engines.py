@@ -33,6 +33,7 @@ class Settings:
         ensemble: mean over the eight turns and reflections of the input.
         offline: never ask the network.
         registry: a weights.toml of one's own.
+        denoise: share of the named model in a mix with its twin that keeps noise; None: the model as it is.
     """
 
     backend: Backend = "auto"
@@ -43,6 +44,7 @@ class Settings:
     ensemble: bool = False
     offline: bool = False
     registry: Path | None = None
+    denoise: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,18 @@ def load(reference: str, settings: Settings) -> Loaded:
     """
     if settings.backend == "openvino":
         return on_openvino(reference, settings)
+    if settings.denoise is not None:
+        from gantool import interpolating
+
+        mixed = interpolating.denoised(reference, settings.denoise, offline=settings.offline, registry=settings.registry)
+        return on_torch(mixed, settings)
     return on_torch(weights.load(reference, offline=settings.offline, registry=settings.registry), settings)
 
 
 def on_openvino(reference: str, settings: Settings) -> Loaded:
     """Return a model on OpenVINO, without importing torch; see `load`."""
+    if settings.denoise is not None:
+        raise UsageError("--denoise mixes networks, for which --backend openvino has no means: use --backend torch")
     from gantool.backends import openvino
 
     openvino.library()  # whether it is there is known before anything is downloaded

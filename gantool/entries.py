@@ -47,6 +47,8 @@ class Entry:
     unpinned: bool = False
     license: str = "unspecified"
     source: str = "unspecified"
+    features: str | None = None  # instead of a system: the frozen network (gantool.layers.features) that losses look through
+    twin: str | None = None  # the entry of the same network that keeps noise, between which and this one --denoise chooses
 
     @property
     def weightless(self) -> bool:
@@ -78,7 +80,12 @@ def entries(registry: Path | None = None) -> dict[str, Entry]:
     added = _read(own) if own else {}
     for name in shipped.keys() & added.keys():
         raise WeightsError(f"{printable(own)}, [{name}]: gantool ships an entry of this name, so give it another")
-    return shipped | added
+    known = shipped | added
+    for entry in known.values():
+        if entry.twin is not None and (entry.twin not in known or known[entry.twin].system != entry.system):
+            where = printable(own if entry.name in added else registry_file())
+            raise WeightsError(f"{where}, [{entry.name}]: its twin is no model of {entry.system}, so the entry is refused")
+    return known
 
 
 def _read(path: Path) -> dict[str, Entry]:
@@ -110,7 +117,10 @@ def _problems(table: Mapping[str, object]) -> Iterator[str]:
         if type(value) is not kinds.get(key, str) or value == "":
             yield f"{key} is {value!r:.80}, which is no {kinds.get(key, str).__name__} or empty"
     system, config = table.get("system"), table.get("config", {})
-    if system not in systems.names():
+    if "features" in table:
+        if system is not None or config or not table.get("repo"):
+            yield "features has no system and no config, but a repo"
+    elif system not in systems.names():
         yield str(unknown("system", str(system), systems.names()))
     if isinstance(config, dict):
         yield from _config_problems(config)
@@ -148,7 +158,7 @@ def _file_problems(table: Mapping[str, object]) -> Iterator[str]:
     elif "repo" in table:
         needed, barred = pinned | {"revision", "file"}, set()
     else:
-        needed, barred = set(), pinned | {"revision", "file", "unpinned"}
+        needed, barred = set(), pinned | {"revision", "file", "unpinned", "twin"}
     for key in sorted(needed - table.keys()):
         yield f"{key} is missing"
     for key in sorted(barred & table.keys()):

@@ -132,7 +132,7 @@ def fill(system: System, tensors: Mapping[str, Tensor], origin: str) -> System:
     Raises:
         WeightsError: names, shapes or types differ, or a value is not finite; the system is untouched then.
     """
-    expected = _tensors(system)
+    expected = inference_tensors(system)
     _check_fit(expected, tensors, f"{origin} does not fit {systems.name_of(system)}")
     values = {key: tensors[key].to(expected[key].dtype) for key in expected}
     broken = [key for key, value in values.items() if not torch.isfinite(value).all()]
@@ -168,7 +168,8 @@ def _some(keys: list[str], show: Callable[[str], str]) -> str:
     return "; ".join(show(key) for key in keys[:SHOWN]) + more
 
 
-def _tensors(system: System) -> dict[str, Tensor]:
+def inference_tensors(system: System) -> dict[str, Tensor]:
+    """Return what a model file holds of a system, by "module.key"."""
     modules = system.inference_modules().items()
     return {f"{name}.{key}": value for name, module in modules for key, value in module.state_dict().items()}
 
@@ -227,7 +228,7 @@ def write(path: Path, system: System, facts: Mapping[str, Json], title: str, lic
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.title": title,
     }
-    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in _tensors(system).items()}
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in inference_tensors(system).items()}
     if half:
         tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
     data = _sorted_metadata(to_bytes(tensors, metadata))

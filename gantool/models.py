@@ -1,4 +1,4 @@
-"""`gantool models`: what weights there are, and fetching, checking and converting them. Results go to standard output."""
+"""`gantool models`: what weights there are; fetching, checking, converting and mixing them. Results go to standard output."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gantool.errors import InputError, UsageError, WeightsError, printable, say
 if TYPE_CHECKING:
     from gantool.system import Json
 
+KIN = 0.5  # cosine of two networks' weights, from which on they are taken to be of one ancestry; such have 0.98, others 0.1
 COLUMNS = ("name", "system", "scale", "license", "size", "state")
 
 
@@ -31,7 +32,7 @@ def list_all(registry: Path | None, as_json: bool) -> None:
 def _row(entry: Entry) -> dict[str, Json]:
     return {
         "name": entry.name,
-        "system": entry.system,
+        "system": entry.system or f"features of {entry.features}",
         "scale": "any" if entry.weightless else entry.scale,
         "license": None if entry.weightless else entry.license,
         "size": entry.bytes,
@@ -167,12 +168,7 @@ def convert(file: Path, output: Path | None, system: str | None, overwrite: bool
         raise unknown("system", system, systems.names())
     kind = modelheader.sniff(file)
     target = output or file.with_suffix(".safetensors")
-    if target.suffix != ".safetensors":
-        raise UsageError(f"{printable(target)} is to be a model file: let its name end in .safetensors")
-    if target.exists() and (not overwrite or target.samefile(file)):
-        raise InputError(
-            f"{printable(target)} exists: name another with -o{'' if target.samefile(file) else ', or use --overwrite'}"
-        )
+    _check_target(target, overwrite, file)
     found, metadata = modelfile.read(file) if kind == "safetensors" else (foreign.unpickle(file, kind), {})
     if modelheader.header(metadata, printable(file)):
         raise UsageError(f"{printable(file)} is a model file of gantool's already: use it as it is")
@@ -186,6 +182,60 @@ def convert(file: Path, output: Path | None, system: str | None, overwrite: bool
         say(f"{printable(key)} dropped")
     say(converted.summary())
     _print([printable(target)])
+
+
+def interpolate(
+    first: str, second: str, alpha: float, output: Path, overwrite: bool, offline: bool, registry: Path | None
+) -> None:
+    """Write the model file of a network between two, and print its path.
+
+    Args:
+        first: what `weights.load` takes.
+        second: another; the share `alpha`, 0 to 1, is of this one.
+        alpha: see `gantool.interpolating`.
+        output: ends with .safetensors.
+        overwrite: replace it where it exists.
+        offline: never ask the network.
+        registry: a weights.toml of one's own.
+
+    Raises:
+        InputError: the output exists or cannot be written.
+        UsageError: there is no such model, the two cannot be mixed, or alpha is no share.
+        WeightsError: a model's weights cannot be had.
+    """
+    from gantool import interpolating, modelfile
+
+    interpolating.check_share("--alpha", alpha)
+    found = [weights.find(name, registry) for name in (first, second)]
+    _check_target(output, overwrite, *(each for each in found if isinstance(each, Path)))
+    a, b = (weights.load(name, offline=offline, registry=registry) for name in (first, second))
+    system = interpolating.between(a, b, alpha)
+    if (similarity := interpolating.similarity(a.system, b.system)) < KIN:
+        say(
+            f"{printable(a.name)} and {printable(b.name)} seem to be of different origin (the cosine of their weights is "
+            f"{similarity:.2f}): what lies between such networks is of little use"
+        )
+    made_of: dict[str, Json] = {"a": a.name, "a_sha256": a.sha256, "b": b.name, "b_sha256": b.sha256, "alpha": alpha}
+    facts = modelfile.describe(system, average=all(model.header.get("weights") == "ema" for model in (a, b)))
+    licenses = dict.fromkeys(part for model in (a, b) for part in model.license.split(" AND "))
+    modelfile.write(output, system, {**facts, "interpolated": made_of}, output.stem, " AND ".join(licenses))
+    _print([printable(output)])
+
+
+def _check_target(target: Path, overwrite: bool, *sources: Path) -> None:
+    """Refuse what a model file is not to be written to.
+
+    Raises:
+        InputError: it exists, or is one of those that it is made of.
+        UsageError: it is not named like one.
+    """
+    if target.suffix != ".safetensors":
+        raise UsageError(f"{printable(target)} is to be a model file: let its name end in .safetensors")
+    if not target.exists():
+        return
+    is_source = any(source.exists() and target.samefile(source) for source in sources)
+    if is_source or not overwrite:
+        raise InputError(f"{printable(target)} exists: name another with -o{'' if is_source else ', or use --overwrite'}")
 
 
 def _print(lines: Sequence[str]) -> None:

@@ -43,6 +43,7 @@ class Model:
     system: System
     sha256: str  # of the file as it was given; empty where there is none
     header: Mapping[str, Json]  # system, config, task, scale, multiple, halo, step, metrics ...
+    license: str = "unspecified"  # of the weights
 
 
 def choose(reference: str | None, scale: float, registry: Path | None = None) -> str:
@@ -145,6 +146,7 @@ def load(reference: str, *, offline: bool = False, registry: Path | None = None,
     found = find(reference, registry)
     if isinstance(found, Path):
         return _load_file(found, Entry(found.stem, system=system))
+    _check_system(found)
     if found.weightless:
         return _load_weightless(found)
     if system and found.system and system != found.system:
@@ -167,8 +169,10 @@ def read(reference: str, *, offline: bool = False, registry: Path | None = None)
     from gantool import cache, modelheader
 
     found = find(reference, registry)
-    if isinstance(found, Entry) and found.weightless:
-        raise UsageError(f"{found.name} has no file: use --backend torch")
+    if isinstance(found, Entry):
+        _check_system(found)
+        if found.weightless:
+            raise UsageError(f"{found.name} has no file: use --backend torch")
     path, entry = (found, Entry(found.stem)) if isinstance(found, Path) else (locate(found, offline), found)
     origin = printable(path)
     facts = modelheader.read_header(path) if modelheader.sniff(path) == "safetensors" else None
@@ -176,6 +180,11 @@ def read(reference: str, *, offline: bool = False, registry: Path | None = None)
         raise UsageError(f"{origin} is no model file of gantool's: use --backend torch, or first gantool models convert")
     _check_agreement(facts, entry, origin)
     return modelheader.Contents(_plain(entry.name), origin, cache.sha256(path), facts, modelheader.read_arrays(path))
+
+
+def _check_system(entry: Entry) -> None:
+    if entry.features:
+        raise UsageError(f"{entry.name} is a network that training looks through, no model: `gantool models list` names those")
 
 
 def _plain(name: str) -> str:
@@ -204,14 +213,16 @@ def _load_file(path: Path, entry: Entry) -> Model:
     facts = modelheader.header(metadata, origin)
     if facts is not None:
         _check_agreement(facts, entry, origin)
-        return Model(name, modelfile.restore(facts, tensors, origin), cache.sha256(path), facts)
+        license = entry.license if entry.license != "unspecified" else metadata.get("modelspec.license", "unspecified")
+        return Model(name, modelfile.restore(facts, tensors, origin), cache.sha256(path), facts, license)
     if "state" in metadata:
         raise WeightsError(f"{origin} is a checkpoint of a training run: name model.safetensors of that run")
     from gantool import convert
 
     sha256 = cache.sha256(path)
     converted = convert.convert(tensors, origin, entry.system, dict(entry.config or {}))
-    return Model(name, converted.system, sha256, modelfile.describe(converted.system, average=converted.average, source=sha256))
+    facts = modelfile.describe(converted.system, average=converted.average, source=sha256)
+    return Model(name, converted.system, sha256, facts, entry.license)
 
 
 def _check_agreement(facts: Mapping[str, Json], entry: Entry, origin: str) -> None:
@@ -236,7 +247,7 @@ def _load_pickle(path: Path, name: str, kind: Kind, entry: Entry) -> Model:
     if copy.is_file() and cache.recall("converted.json").get(key) == cache.sha256(copy):
         tensors, metadata = modelfile.read(copy)
         facts = modelheader.header(metadata, printable(copy)) or {}
-        return Model(name, modelfile.restore(facts, tensors, printable(copy)), sha256, facts)
+        return Model(name, modelfile.restore(facts, tensors, printable(copy)), sha256, facts, entry.license)
     converted = convert.convert(convert.unpickle(path, kind), printable(path), entry.system, dict(entry.config or {}))
     say(f"{printable(path)}: {converted.summary()}")
     facts = modelfile.describe(converted.system, average=converted.average, source=sha256)
@@ -244,7 +255,7 @@ def _load_pickle(path: Path, name: str, kind: Kind, entry: Entry) -> Model:
         copy.parent.mkdir(parents=True, exist_ok=True)
         modelfile.write(copy, converted.system, facts, entry.name, entry.license)
         cache.remember("converted.json", key, cache.sha256(copy))
-    return Model(name, converted.system, sha256, facts)
+    return Model(name, converted.system, sha256, facts, entry.license)
 
 
 def save(
