@@ -342,7 +342,9 @@ def train(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for checkpoints, log, samples and model.safetensors.")],
     val: Annotated[
         list[Path] | None,
-        typer.Option(help="Pictures to validate on at every save, as DATA; give it twice for two folders. The best is kept."),
+        typer.Option(
+            help="Pictures to validate on at every save, as DATA; give it twice for two folders. The best of a stage is kept."
+        ),
     ] = None,
     pairs: Annotated[
         Literal["colorize", "inpaint", "edges", "deblur", "denoise", "lowres"] | None,
@@ -354,6 +356,9 @@ def train(
         typer.Option(
             help="File or name of the frozen network that perceptual losses look through. Default: the system's, vgg19."
         ),
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Learn to do what this model does instead of what is true; for real-esrgan.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A configuration file, as a run's config.toml.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value: change a field of the configuration.")] = None,
@@ -383,7 +388,7 @@ def train(
 
     verb.run(
         verb.Options(
-            system, tuple(data), output, tuple(val or ()), pairs, init, features, config, tuple(set_ or ()), resume,
+            system, tuple(data), output, tuple(val or ()), pairs, init, features, teacher, config, tuple(set_ or ()), resume,
             dry_run, preview, tuple(steps or ()), batch, seed, dtype, workers, save_every, device, offline, registry,
             tensorboard,
         )

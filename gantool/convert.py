@@ -117,7 +117,7 @@ def _explained(state: Mapping[str, Tensor], problems: Sequence[WeightsError], or
     if problems:
         return problems[0]
     shown = ", ".join(printable(key)[:60] for key in list(state)[:SHOWN])
-    return WeightsError(f"{origin} is in no known layout (it has {shown}): name its system with --system")
+    return WeightsError(f"{origin} is in no known layout (it has {shown}): tell `gantool models convert` its --system")
 
 
 def _unwrap(found: Mapping[str, object], origin: str) -> _State:

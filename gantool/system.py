@@ -9,6 +9,7 @@ Shapes: N batch, C channels, H W height and width in pixels. Outside a system im
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -124,7 +125,8 @@ def _checked(key: str, value: Json, default: object) -> object:
     if wrong or (isinstance(default, int) and type(default) is not bool and value < 1):  # type: ignore[operator]  # an int here
         kinds: dict[type, str] = {int: "a whole number, 1 or more", float: "a finite number, 0 or more", bool: "true or false"}
         wanted = (kinds | {tuple: "a list"}).get(type(default), "text")
-        raise UsageError(f"{key} = {printable(value)[:40]}: it must be {wanted}, like {default}")
+        like = json.dumps(default) if isinstance(default, tuple) else default  # as --set and config.toml have it
+        raise UsageError(f"{key} = {printable(value)[:40]}: it must be {wanted}, like {like}")
     if key == "image_channels" and value not in (1, 3):
         raise UsageError(f"image_channels = {value}: it must be 1 for gray or 3 for RGB")
     return value
@@ -209,6 +211,17 @@ class Upscaler(Protocol):
 
     def upscale(self, images: Tensor) -> Tensor:
         """Return images (N, 3, scale H, scale W) for images (N, 3, H, W), RGB float32 in [0, 1], not clamped."""
+        ...
+
+
+@runtime_checkable
+class Student(Protocol):
+    """Can learn to upscale as another system does, whose results stand for the true images."""
+
+    scale: int
+
+    def give_teacher(self, teacher: Upscaler) -> None:
+        """Take another system of the same scale, on the same device."""
         ...
 
 

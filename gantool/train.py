@@ -17,7 +17,7 @@ from gantool.data.sources import Source, open_source
 from gantool.data.transforms import Bicubic
 from gantool.errors import UsageError, printable, say, unknown
 from gantool.files import atomic
-from gantool.system import Generator, Scored, Stage, System, Translator, Upscaler, configured
+from gantool.system import Generator, Scored, Stage, Student, System, Translator, Upscaler, configured
 from gantool.systems import Paper
 from gantool.training import distributed, planning
 from gantool.training import recipe as recipes
@@ -44,6 +44,7 @@ class Options:
     pairs: str | None = None  # what paired systems learn to undo on plain photos
     init: str | None = None
     features: str | None = None  # where the frozen network is from that losses look through
+    teacher: str | None = None  # a model whose results stand for the true images
     config: Path | None = None
     set: tuple[str, ...] = ()  # key=value, fields of the system's Config
     resume: bool = False
@@ -79,6 +80,7 @@ def run(options: Options) -> None:
         devices.seed_everything(recipe.seed)
         system = paper.system(config)
         recipe = _look_through(system, options, recipe, stored, device)
+        recipe = _teach(system, options, recipe, stored, device)
         stages = _stages(system, recipe)
         if options.init and not options.resume:
             _initialize(system, options)
@@ -222,12 +224,22 @@ def _stages(system: System, recipe: Recipe) -> list[Stage]:
     if not any(stage.steps for stage in stages):
         raise UsageError("every stage has 0 steps, so that nothing is left to train: give one of them --steps")
     for stage in stages:
+        if isinstance(system, Upscaler) and stage.size and stage.size % system.scale == 0:
+            _check_multiple(stage.size, system.scale, system.multiple)
         if stage.batch % distributed.ranks():
             processes = distributed.ranks()
             raise UsageError(f"a batch of {stage.batch} does not divide among {processes} processes: choose another --batch")
         if stage.batch == distributed.ranks() and any(isinstance(module, nn.BatchNorm1d) for module in system.modules()):
             raise UsageError("batch norm compares the samples of a batch, and one a process is too few: use a larger --batch")
     return stages
+
+
+def _check_multiple(size: int, scale: int, multiple: int) -> None:
+    if size // scale % multiple:
+        raise UsageError(
+            f"small images of {size // scale} pixels are no multiple of the {multiple} that the network takes together: "
+            f"use a patch that is one of {scale * multiple}"
+        )
 
 
 def _look_through(system: System, options: Options, recipe: Recipe, stored: Recipe, device: torch.device) -> Recipe:
@@ -243,6 +255,25 @@ def _look_through(system: System, options: Options, recipe: Recipe, stored: Reci
         raise UsageError(f"the features of {system.features} are of sha256 {sha256}, the configuration says {stored.features}")
     system.give_features(network.to(device))
     return replace(recipe, features=sha256)
+
+
+def _teach(system: System, options: Options, recipe: Recipe, stored: Recipe, device: torch.device) -> Recipe:
+    """Give a system the teacher that was asked for; return the recipe that says which file that was."""
+    if options.teacher is None:
+        if stored.teacher:
+            raise UsageError(f"the configuration has a teacher, of sha256 {stored.teacher}: name its file with --teacher")
+        return recipe
+    given = f"--teacher {printable(options.teacher)}"
+    if not isinstance(system, Student):
+        raise UsageError(f"{given}: {recipe.system} learns from images alone, leave it out")
+    model = weights.load(options.teacher, offline=options.offline, registry=options.registry)
+    if not isinstance(model.system, Upscaler) or model.system.scale != system.scale:
+        does = f"upscales by {model.system.scale}" if isinstance(model.system, Upscaler) else "does not upscale"
+        raise UsageError(f"{given} {does}, a teacher of x{system.scale} is needed: name another, or change --set scale")
+    if stored.teacher not in (None, model.sha256):
+        raise UsageError(f"{given} is of sha256 {model.sha256}, the configuration says {stored.teacher}: name that file")
+    system.give_teacher(model.system.to(device))
+    return replace(recipe, teacher=model.sha256)
 
 
 def _initialize(system: System, options: Options) -> None:

@@ -93,7 +93,8 @@ def find(reference: str, registry: Path | None = None) -> Entry | Path:
         repo, revision, file = match.groups()
         same = (e for e in known.values() if (e.repo, e.file) == (repo, file) and revision in (None, e.revision))
         return next(same, Entry(reference, repo=repo, revision=revision, file=file, unpinned=True))
-    raise unknown("model", reference, {*known, *(match[1] for entry in known if (match := _SIZED.fullmatch(entry)))})
+    models = [name for name, entry in known.items() if not entry.features]
+    raise unknown("model", reference, {*models, *(match[1] for name in models if (match := _SIZED.fullmatch(name)))})
 
 
 def state(entry: Entry) -> State:
@@ -184,7 +185,7 @@ def read(reference: str, *, offline: bool = False, registry: Path | None = None)
 
 def _check_system(entry: Entry) -> None:
     if entry.features:
-        raise UsageError(f"{entry.name} is a network that training looks through, no model: `gantool models list` names those")
+        raise UsageError(f"{entry.name} is a network that training looks through, no model that pictures go through")
 
 
 def _plain(name: str) -> str:

@@ -148,6 +148,8 @@ def test_gram_matrices_are_of_whole_patches_side_by_side() -> None:
     ]
     torch.testing.assert_close(found, torch.stack(expected))
     torch.testing.assert_close(patch_grams(features[:1], 16), patch_grams(features[:1, :, :, :9], 9))  # one patch
+    with torch.autocast("cpu", torch.bfloat16):
+        assert patch_grams(features.half() * 1000, 4).isfinite().all()  # beyond what float16 has
 
 
 def test_the_terms_are_weighted_squared_errors_of_features_and_of_correlations(batch: Batch) -> None:

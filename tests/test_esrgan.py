@@ -88,9 +88,13 @@ def test_what_cannot_be_built_is_refused_in_a_sentence(name: str, changes: dict[
         build(name, **{"blocks": 1} | changes)
 
 
-def test_an_unknown_schedule_is_refused() -> None:
-    with torch.device("meta"), pytest.raises(UsageError, match="'cosines': did you mean cosine"):
-        build("esrgan", blocks=1, pretrain_schedule="cosines")
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"pretrain_schedule": "cosines"}, "'cosines': did you mean cosine"), ({"beta2": 1.0}, "beta2 = 1 never forgets")],
+)
+def test_an_unknown_schedule_and_an_endless_memory_are_refused(changes: dict[str, Any], said: str) -> None:
+    with torch.device("meta"), pytest.raises(UsageError, match=said):
+        build("esrgan", blocks=1, **changes)
 
 
 def test_the_discriminator_halves_five_times_and_gives_a_logit_that_no_squashing_bounds() -> None:

@@ -86,6 +86,24 @@ def test_what_there_is_not_is_answered_with_what_there_is(name: str, layer: str,
         check_layers(name, [layer])
 
 
+def test_a_layer_of_the_other_network_is_answered_with_a_command_that_names_the_field() -> None:
+    said = r"no layer of squeezenet named 'relu1_1': choose with --set 'texture_layers=\[\"fire9\"\]', there are conv1, relu1,"
+    with pytest.raises(UsageError, match=said):
+        check_layers("squeezenet", ["fire2", "relu1_1"], "texture_layers")
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "side"),
+    [("vgg19", "conv5_4", 16), ("vgg19", "pool1", 2), ("squeezenet", "fire5", 9), ("squeezenet", "conv1", 3)],
+)
+def test_images_too_small_for_a_layer_are_refused_in_a_sentence(name: str, layer: str, side: int) -> None:
+    network = FeatureNetwork(name)
+    [found] = network(torch.zeros(1, 3, side, side + 1), [layer])
+    assert found.numel() > 0
+    with pytest.raises(UsageError, match=f"{side}x{side - 1} pixels are too small for {layer} of {name}: use a larger patch"):
+        network(torch.zeros(1, 3, side - 1, side), [layer])
+
+
 def test_a_file_that_takes_caffes_colours_gives_the_same_features_as_its_own_convention(shared: Path) -> None:
     own, sha256 = frozen.load("squeezenet", str(shared / SQUEEZED))
     images = image(1, 3, 32, 32).float()

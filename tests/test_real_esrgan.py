@@ -97,7 +97,7 @@ def test_pixels_and_features_learn_sharpened_images_and_the_discriminator_real_o
     batch = {"low": edge[..., ::4, ::4], "high": edge}
     seen: list[Tensor] = []
     system.discriminator.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    target = system._target(edge)
+    target = system._target(batch)
     assert target.max() > 0.71
     losses = system.generator_losses(batch)
     made = seen[0].detach()
@@ -115,9 +115,18 @@ def test_the_discriminators_turn_works_alone_and_notes_its_accuracy() -> None:
     assert 0 <= system.notes["accuracy"].item() <= 1
 
 
+def test_the_discriminator_never_judges_what_was_made_of_another_batch() -> None:
+    system = small("real-esrgan", patch=32).eval()  # in which spectral norm keeps still
+    assert isinstance(system, RealESRGAN)
+    batch = batch_for(system, system.stages()[1])
+    expected = system.discriminator_losses(batch)
+    system.generator_losses({name: torch.zeros_like(value) for name, value in batch.items()})
+    torch.testing.assert_close(system.discriminator_losses(batch), expected, rtol=1e-6, atol=0)
+
+
 def test_the_configuration_is_the_degradation_of_the_paper() -> None:
     assert RealESRGAN(configured(Config(blocks=1), {})).degradation == SecondOrder(4)
-    assert isinstance(small("real-esrgan", "bsrgan").degradation, BSRGAN)
+    assert isinstance(small("real-esrgan", "bsrgan-degradation").degradation, BSRGAN)
     changed = small("real-esrgan", jpeg_quality=(10, 20), noise_sigma=(0.0, 2.0), sharpen=False).degradation
     assert isinstance(changed, SecondOrder)
     assert (changed.last_jpeg, changed.first.noise, changed.sharpen) == ((10, 20), (0.0, 2.0), 0)

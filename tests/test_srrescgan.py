@@ -74,6 +74,18 @@ def test_read_in_bands_a_picture_has_the_noise_level_that_it_has_at_once(scale: 
     assert torch.equal(enlarged_noise_level(given, scale), expected)
 
 
+def test_half_precision_is_not_taken_for_noise() -> None:
+    given = F.interpolate(image(2, 3, 4, 4).float(), scale_factor=8, mode="bicubic")
+    expected = enlarged_noise_level(given, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(enlarged_noise_level(given, 4), expected)
+    rounded = given[:1].bfloat16()
+    precise = enlarged_noise_level(rounded.float(), 4)
+    assert torch.equal(enlarged_noise_level(rounded, 4), precise)
+    banded = noise_level_in_bands(lambda start, stop: rounded[:, :, start:stop], 32, 4)
+    torch.testing.assert_close(banded, precise, rtol=1e-4, atol=1e-8)
+
+
 def test_the_projection_shortens_what_is_longer_than_the_noise_explains_and_leaves_the_rest() -> None:
     residual, sigma = torch.full((1, 3, 4, 4), 2.0), torch.ones(1)
     assert Projection(2.0)(residual, sigma).unique().tolist() == pytest.approx([1.97905705], abs=1e-7)

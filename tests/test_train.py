@@ -138,6 +138,16 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(photos: Path, tm
     assert "00000002.safetensors" in ended.err
 
 
+def test_a_run_of_an_older_version_resumes(photos: Path, tmp_path: Path, run_cli: Run) -> None:
+    run = tmp_path / "run"
+    run_cli("train", "span", photos, "-o", run, *TINY, "--steps", "2")
+    [path] = checkpoints.by_step(run / "checkpoints")
+    whole = checkpoints.load(path)
+    checkpoints.save(path, whole.tensors, {key: value for key, value in whole.state.items() if key != "least"})
+    ended = run_cli("train", "span", photos, "-o", run, "--resume", "--steps", "3")
+    assert (ended.status, "resumed from" in ended.err) == (0, True), ended.err
+
+
 def test_a_resume_with_other_options_names_them(photos: Path, tmp_path: Path, run_cli: Run) -> None:
     run = tmp_path / "run"
     run_cli("train", "span", photos, "-o", run, *TINY, "--steps", "1")

@@ -132,12 +132,15 @@ def test_without_a_file_the_frozen_network_is_the_entry_of_its_name(train: Run) 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        (("layers=fire5",), 'layers = fire5: it must be a list, like ["conv1_2", "conv2_2"'),
         (("channels=6",), "is (4, 3, 3, 3) there and (6, 3, 3, 3) here"),
         (("generator=rrdb", "growth=4"), "another network"),
         (("jpeg_quality=[0,95]",), "jpeg"),
         (("noise_sigma=[1,300]",), "noise = (1, 300)"),
         (("scale=3", "generator=rrdb", "patch=48"), "no scale 3"),
         (("scale=3",), "do not divide by the scale 3"),
+        (("generator=rrdb", "unshuffle=32"), "no multiple of the 32"),
+        (("generator=span", "input_range=0"), "input_range = 0.0 leaves nothing"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_sentence(changes: tuple[str, ...], said: str, train: Run, tmp_path: Path) -> None:
@@ -152,6 +155,43 @@ def test_what_does_not_fit_is_refused_in_a_sentence(changes: tuple[str, ...], sa
 def test_a_start_from_another_system_is_refused(train: Run) -> None:
     ended = train(*SHORT, "--init", "restore")
     assert (ended.status, "another network" in ended.err) == (2, True)
+
+
+def test_a_teachers_results_are_the_targets_and_its_file_is_remembered(train: Run, tmp_path: Path) -> None:
+    assert train(*SHORT).status == 0
+    (tmp_path / "run").rename(tmp_path / "before")
+    own = tmp_path / "before" / "model.safetensors"
+    still = ("--init", own, "--set", "pretrain_rate=0", "--steps", "pretrain=50", "--steps", "adversarial=1")
+    levels = {}
+    for name, teacher in (("untaught", ()), ("taught", ("--teacher", own))):
+        ended = train(*still, *teacher)
+        assert ended.status == 0, ended.err
+        [losses] = [line["losses"] for line in lines(tmp_path / "run") if "losses" in line]
+        assert isinstance(losses, dict)
+        levels[name] = losses["generator/pixel"]
+        (tmp_path / "run").rename(tmp_path / name)
+    assert levels["taught"] < 0.1 * levels["untaught"]  # it does what the teacher does, but for results beyond [0, 1]
+    (tmp_path / "taught").rename(tmp_path / "run")
+    longer = ("--steps", "adversarial=2", "--resume")
+    without = train(*longer)
+    assert (without.status, "--teacher" in without.err) == (2, True)
+    assert train(*longer, "--teacher", own).status == 0
+
+
+@pytest.mark.parametrize(
+    ("system", "teacher", "said"),
+    [
+        ("real-esrgan", "span-x4", "upscales by 4, a teacher of x2 is needed"),
+        ("real-esrgan", "restore", "does not upscale, a teacher of x2 is needed"),
+        ("real-esrgan", "nobody", "nobody"),
+        ("span", "span-x4", "learns from images alone"),
+    ],
+)
+def test_a_teacher_that_cannot_teach_is_refused(system: str, teacher: str, said: str, run_cli: Run, data: Path) -> None:
+    given = SMALL if system == "real-esrgan" else ["--set", "scale=2"]
+    features = ("--features", data / "features.safetensors") if system == "real-esrgan" else ()
+    ended = run_cli("train", system, data / "photos", "-o", data / "taught", *given, *features, "--teacher", teacher)
+    assert (ended.status, said in ended.err, "Traceback" in ended.err) == (2, True, False), ended.err
 
 
 # --- what the loop says ---------------------------------------------------------------------------------------------
@@ -189,10 +229,11 @@ class Drifting(System):
         return {"generator": self.generator}
 
 
-def drift(folder: Path, rise: float) -> None:
+def drift(folder: Path, rise: float, steps: int = 4 * LOG_EVERY) -> None:
     (folder / "checkpoints").mkdir(parents=True)
     system = Drifting(Config())
     system.rise = rise
+    stages = [replace(stage, steps=steps) for stage in system.stages()]
 
     def data(stage: Stage, first: int) -> Iterator[Batch]:
         while True:
@@ -200,9 +241,7 @@ def drift(folder: Path, rise: float) -> None:
 
     hooks = Hooks(data, lambda system, path, step, metrics: path.write_text(str(step)) and None, lambda _: {}, lambda *_: None)
     with Log(folder / "log.jsonl", quiet=False) as log:
-        Training(system, system.stages(), folder, replace(Settings(torch.device("cpu")), save_every=LOG_EVERY), hooks, log).run(
-            False
-        )
+        Training(system, stages, folder, replace(Settings(torch.device("cpu")), save_every=LOG_EVERY), hooks, log).run(False)
 
 
 def test_losses_and_notes_are_in_the_log_by_name(tmp_path: Path) -> None:
@@ -212,12 +251,23 @@ def test_losses_and_notes_are_in_the_log_by_name(tmp_path: Path) -> None:
     assert [line["notes"] for line in means] == [{"generator/accuracy": 0.75}] * 4
 
 
+@pytest.mark.parametrize(("steps", "logged"), [(4, [4]), (LOG_EVERY + 1, [LOG_EVERY, LOG_EVERY + 1])])
+def test_the_last_steps_are_in_the_log_however_few_they_are(tmp_path: Path, steps: int, logged: list[int]) -> None:
+    drift(tmp_path, 0.0, steps)
+    assert [line["step"] for line in lines(tmp_path) if "losses" in line] == logged
+
+
 def test_a_collapse_is_said_and_the_last_good_state_kept(tmp_path: Path) -> None:
     rise = 2 * COLLAPSED / LOG_EVERY  # the mean of the third interval is 1 + COLLAPSED or so
     with pytest.raises(RunError, match=rf"generator/pixel rose to .* by step {3 * LOG_EVERY} .*networks collapsed.*--init"):
         drift(tmp_path, rise)
     assert (tmp_path / "model.safetensors").read_text() == str(2 * LOG_EVERY)
     assert max(path.name for path in (tmp_path / "checkpoints").iterdir()) == f"{2 * LOG_EVERY:08}.safetensors"
+
+
+def test_what_goes_wrong_before_anything_was_saved_is_not_said_to_be_kept(train: Run, tmp_path: Path) -> None:
+    ended = train(*SHORT, "--set", "pretrain_rate=1e30")
+    assert (ended.status, "--init" in ended.err, "nothing was saved yet" in ended.err) == (4, False, True), ended.err
 
 
 def test_a_loss_that_doubles_is_no_collapse(tmp_path: Path) -> None:

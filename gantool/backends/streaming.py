@@ -307,7 +307,7 @@ def _pixel_shuffle(rows: Rows, upscale_factor: int) -> Rows:
 
 
 def _pixel_unshuffle(rows: Rows, downscale_factor: int) -> Rows:
-    """Take rows by so many as become one; those left over wait, as does what lies above the first whole lot."""
+    """Take rows by so many as become one; those left over wait, and what lies above the first whole lot is left out."""
     factor = downscale_factor
     kept = rows.stream.recall(_Kept())
     rows = kept.extended(rows)

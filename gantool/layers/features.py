@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gantool.errors import unknown
+from gantool.errors import UsageError, printable, unknown
 
 _VGG19 = (2, 2, 4, 4, 4)  # convolutions before each pooling
 _SQUEEZE = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))  # of fire2 to fire9
@@ -66,8 +66,13 @@ _LAYERS = {"vgg19": _vgg19, "squeezenet": _squeezenet}
 NETWORKS = tuple(_LAYERS)
 
 
-def check_layers(network: str, layers: Sequence[str]) -> None:
+def check_layers(network: str, layers: Sequence[str], field: str = "layers") -> None:
     """Check that there is such a network and that it has these layers.
+
+    Args:
+        network: one of `NETWORKS`.
+        layers: names of its layers.
+        field: of the configuration, where they stand.
 
     Raises:
         UsageError: names what there is.
@@ -78,7 +83,17 @@ def check_layers(network: str, layers: Sequence[str]) -> None:
         known = _LAYERS[network]()
     for layer in layers:
         if layer not in known:
-            raise unknown(f"layer of {network}", layer, known)
+            raise UsageError(
+                f"no layer of {network} named '{printable(layer)}': choose with --set '{field}=[\"{list(known)[-1]}\"]', "
+                f"there are {', '.join(known)}"
+            )
+
+
+def _least(module: nn.Module) -> int:
+    """Return how many pixels a side a layer needs for one of its own."""
+    if isinstance(module, nn.MaxPool2d):
+        return 2
+    return module.kernel_size[0] - 2 * int(module.padding[0]) if isinstance(module, nn.Conv2d) else 1
 
 
 class FeatureNetwork(nn.Module):
@@ -107,11 +122,21 @@ class FeatureNetwork(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor, layers: Sequence[str]) -> list[Tensor]:
-        """Return features (N, C, H', W') of RGB images (N, 3, H, W) in [0, 1] at the given layers, in their order."""
+        """Return features (N, C, H', W') of RGB images (N, 3, H, W) in [0, 1] at the given layers, in their order.
+
+        Raises:
+            UsageError: the images are too small for a layer.
+        """
         x = (images - self.mean) / self.std
         found: dict[int, Tensor] = {}
         wanted = {self.index[layer] for layer in layers}
         for number, module in enumerate(self.features):
+            if min(x.shape[2:]) < _least(module):
+                height, width = images.shape[2:]
+                raise UsageError(
+                    f"images of {width}x{height} pixels are too small for {max(layers, key=self.index.__getitem__)} of "
+                    f"{self.name}: use a larger patch, or an earlier layer"
+                )
             x = module(x)
             if number in wanted:
                 found[number] = x

@@ -57,11 +57,15 @@ def enlarged(images: Tensor, scale: int) -> Tensor:
     return F.interpolate(images, scale_factor=float(scale), mode="bilinear", align_corners=False)
 
 
+def _enlarged_noise_level(images: Tensor, scale: int) -> Tensor:
+    """In float32 at least: what half precision rounds off is a hundred times the noise of images as smooth as these."""
+    with torch.autocast(images.device.type, enabled=False):
+        return noise_level(enlarged(images.to(torch.promote_types(images.dtype, torch.float32)), scale))
+
+
 _LIBRARY = Library("gantool", "DEF")  # type: ignore[no-untyped-call]  # torch has no types there
 _LIBRARY.define("enlarged_noise_level(Tensor images, int scale) -> Tensor")  # type: ignore[no-untyped-call]
-_LIBRARY.impl(  # type: ignore[no-untyped-call]
-    "enlarged_noise_level", lambda images, scale: noise_level(enlarged(images, scale)), "CompositeExplicitAutograd"
-)
+_LIBRARY.impl("enlarged_noise_level", _enlarged_noise_level, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
 ENLARGED_NOISE_LEVEL = torch.ops.gantool.enlarged_noise_level.default
 """The operation behind `enlarged_noise_level`, for those who look at what a network does."""
 
@@ -71,7 +75,7 @@ def noise_level_in_bands(rows: Callable[[int, int], Tensor], height: int, scale:
     """Return what `enlarged_noise_level` gives for one image that is read in bands, twice: (1).
 
     Args:
-        rows: from the first and behind the last row to (1, C, rows, W), float32.
+        rows: from the first and behind the last row to (1, C, rows, W).
         height: of the image.
         scale: 2 or more.
     """
@@ -93,7 +97,7 @@ def _bits(rows: Callable[[int, int], Tensor], height: int, scale: int) -> Iterat
     """Yield the coefficients band by band as integers (C, n), whose order is theirs."""
     for start in range(0, height, _BAND):
         stop, top = min(start + _BAND, height), max(0, start - _HALO)
-        details = _details(enlarged(rows(top, min(stop + _HALO, height)), scale))
+        details = _details(enlarged(rows(top, min(stop + _HALO, height)).float(), scale))
         first = scale * (start - top) // 2  # there is a coefficient for every other row, and one more at the end
         own = details[0, :, first : None if stop == height else first + scale * (stop - start) // 2]
         yield own.contiguous().view(torch.int32).flatten(1).long()

@@ -58,7 +58,7 @@ class Position:
     step: int = 0  # steps taken in it
     batches_taken: int = 0  # in the stage
     total_steps: int = 0
-    best: float = -inf  # leading metric of the best validation so far
+    best: float = -inf  # leading metric of the best validation of the stage so far
     least: float = inf  # least mean of the watched loss in the stage
 
 
@@ -110,7 +110,7 @@ class Training:
                     restored = None
                 self.at.stage += 1
                 self.at.step = self.at.batches_taken = 0
-                self.at.least = inf
+                self.at.best, self.at.least = -inf, inf  # a stage for pixels alone has the best PSNR, and is not what is wanted
 
     def _run_stage(self, stage: Stage, restored: Checkpoint | None, received: list[int]) -> None:
         self._start_turns(stage, restored)
@@ -123,7 +123,7 @@ class Training:
             self.at.total_steps += 1
             self.log.step(self.at.step, losses)
             clock.add(losses)
-            if self.at.step % LOG_EVERY == 0:
+            if self.at.step % LOG_EVERY == 0 or self.at.step == stage.steps:
                 self._tell(stage, clock)
             ended = next((s for s in received if s != USR1), None)
             stop = distributed.any_rank(ended is not None)
@@ -142,7 +142,8 @@ class Training:
         self.log.write(stage=stage.name, step=self.at.step, **means, rates=rates)
         values = cast("dict[str, float]", means["losses"]) | cast("dict[str, float]", means["notes"])
         self.log.curves(self.at.total_steps, values)
-        self._check_collapse(stage, values)
+        if self.at.step % LOG_EVERY == 0:  # the mean over the fewer last steps may rise by chance
+            self._check_collapse(stage, values)
 
     def _check_collapse(self, stage: Stage, values: Mapping[str, float]) -> None:
         watched = [(name, value) for name, value in values.items() if name.rpartition("/")[2] == WATCHED]
@@ -155,8 +156,10 @@ class Training:
                 )
 
     def _remedy(self) -> str:
-        model = printable(self.folder / "model.safetensors")
-        return f"the last good checkpoint is kept: start from it at a lower rate, with --init {model} --set learning_rate=..."
+        model, lower = self.folder / "model.safetensors", "--set learning_rate=..."
+        if not model.is_file():
+            return f"nothing was saved yet: start again at a lower rate, with {lower}"
+        return f"the last good checkpoint is kept: start from it at a lower rate, with --init {printable(model)} {lower}"
 
     def _start_turns(self, stage: Stage, restored: Checkpoint | None) -> None:
         self.turns = []
@@ -279,7 +282,8 @@ class Training:
                 )
             self.system.load_state_dict(checkpoints.under_prefix("system", restored.tensors))
             self.average.model.load_state_dict(checkpoints.under_prefix("average", restored.tensors))
-            self.at = Position(**{f.name: restored.state[f.name] for f in fields(Position)})  # type: ignore[arg-type]  # from JSON
+            known = {f.name: restored.state[f.name] for f in fields(Position) if f.name in restored.state}  # less, if it is old
+            self.at = Position(**known)  # type: ignore[arg-type]  # from JSON
             checkpoints.restore_random(checkpoints.under_prefix("random", restored.tensors), restored.state["random"])  # type: ignore[arg-type]
             self.log.say(f"resumed from {printable(path)}")
             return restored

@@ -27,6 +27,7 @@ class Recipe:
     save_every: int = 1000  # steps
     pairs: str | None = None  # what is learnt to undo, where pairs are made of plain photos
     features: str | None = None  # sha256 of the frozen network that losses look through
+    teacher: str | None = None  # sha256 of the model whose results stand for the true images
     license: str = "unspecified"  # of the weights, an SPDX identifier for the model file's header
     steps: dict[str, int] = field(default_factory=dict)  # by stage
     config: dict[str, Json] = field(default_factory=dict)  # every field of the system's Config

@@ -95,7 +95,7 @@ class Blocks:
         if asked.number != self.image.number and not any(
             asked in copy.results and all(slot.number == self.image.number for slot in copy.inputs) for copy in copies
         ):
-            raise Undividable("it asks how noisy something else than the picture is")
+            raise Undividable("it asks how noisy something else than the picture is, such as a turned one (--self-ensemble)")
         self._surveys.append(call)
         self._first[call.results[0].number] = 0
 

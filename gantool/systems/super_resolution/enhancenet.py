@@ -168,9 +168,10 @@ def patch_grams(features: Tensor, side: int) -> Tensor:
     They are sums over positions. What is left at the right and lower border is not looked at; a smaller map is one patch.
     """
     side = min(side, *features.shape[2:])
-    patches = F.unfold(features, side, stride=side)  # (N, C side**2, patches)
-    each = patches.transpose(1, 2).reshape(-1, features.shape[1], side**2)
-    return each @ each.mT
+    with torch.autocast(features.device.type, enabled=False):  # float16 does not reach up to such sums
+        patches = F.unfold(features.to(torch.promote_types(features.dtype, torch.float32)), side, stride=side)
+        each = patches.transpose(1, 2).reshape(-1, features.shape[1], side**2)  # from (N, C side**2, patches)
+        return each @ each.mT
 
 
 def _distance(made: Sequence[Tensor], true: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
@@ -189,7 +190,8 @@ class EnhanceNet(System):
         super().__init__(config)
         c = config
         check_choices(c, {"losses": tuple(_STAGES)})
-        check_layers(c.features, (*c.layers, *c.texture_layers))
+        check_layers(c.features, c.layers)
+        check_layers(c.features, c.texture_layers, "texture_layers")
         for field, layers, weights in (
             ("perceptual_weights", c.layers, c.perceptual_weights),
             ("texture_weights", c.texture_layers, c.texture_weights),

@@ -211,9 +211,6 @@ def halvings(at: Sequence[int], steps: int) -> Callable[[float], float]:
     return halve_at([step / steps for step in at])
 
 
-# --- key layouts -------------------------------------------------------------------------------------------------------
-
-
 def _tail(match: re.Match[str]) -> str:
     """Return the name of a layer behind the body: n doublings have model.3 to model.3n, 3n + 2 and 3n + 4 follow."""
     number = int(match[1])
@@ -290,6 +287,8 @@ class ESRGAN(System):
         c = config
         check_choices(c, {"pretrain_schedule": ("halving", "cosine")})
         check_layers(c.features, c.layers)
+        if c.beta2 >= 1:
+            raise UsageError(f"beta2 = {c.beta2:g} never forgets: use less than 1, such as 0.999")
         self.features = c.features if c.perceptual_weight else ""
         self.generator = RRDBNet(c.scale, c.blocks, c.channels, c.growth, c.unshuffle)
         self.scale, self.multiple, self.radius = c.scale, c.unshuffle, self.generator.radius

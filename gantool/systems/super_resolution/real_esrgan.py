@@ -5,7 +5,8 @@ Changes over ESRGAN: training images go through blur, resizing, noise and JPEG t
 norm that judges every pixel; features of five layers; targets of pixels and features are sharpened. The released code's small
 network, SRVGGNetCompact, is here too; its large one, RRDB, is ESRGAN's, and so its files load as `esrgan`.
 Departures from the paper: samples are flipped and turned, and drawn each on its own instead of from a pool; targets are
-sharpened within the crop. The generator "span" (SPAN's network) is not the paper's: it is for small models.
+sharpened within the crop. The generator "span" (SPAN's network) is not the paper's: it is for small models; nor is a teacher
+(`--teacher`), whose results are the targets then.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from gantool.errors import UsageError, WeightsError
 from gantool.layers.features import check_layers
 from gantool.losses import accuracy, discriminator_losses, generator_loss, perceptual
 from gantool.schedules import constant, linear_decay
-from gantool.system import Batch, FolderKind, Layout, Phase, Stage, System, adam, check_choices, count_children
+from gantool.system import Batch, FolderKind, Layout, Phase, Stage, System, Upscaler, adam, check_choices, count_children
 from gantool.systems.super_resolution.esrgan import RRDBNet
 from gantool.systems.super_resolution.span import SPANNet, two_rates
 
@@ -78,7 +79,7 @@ PRESETS = {
     "general": Config(generator="compact", blocks=32),
     "animevideo": Config(generator="compact", blocks=16),
     "anime": Config(blocks=6),
-    "bsrgan": Config(degradation="bsrgan", sharpen=False),
+    "bsrgan-degradation": Config(degradation="bsrgan", sharpen=False),
 }
 
 
@@ -160,9 +161,10 @@ class RealESRGAN(System):
         self.features = c.features if c.perceptual_weight else ""
         self.degradation = _degradation(c)
         self.generator, self.radius = _generator(c)
-        self.multiple = c.unshuffle
+        self.multiple = c.unshuffle if c.generator == "rrdb" else 1
         self.discriminator = UNetDiscriminator(c.discriminator_channels)
-        self._made: Tensor | None = None  # by the generator's turn of this step, for the discriminator's
+        self._teacher: list[Upscaler] = []  # in a list: it is no part of the system and its state
+        self._made: tuple[Batch, Tensor] | None = None  # within a step: what the generator made of this batch, detached
 
     def upscale(self, images: Tensor) -> Tensor:
         """Return (N, 3, scale H, scale W) for (N, 3, H, W), RGB in [0, 1]."""
@@ -188,18 +190,26 @@ class RealESRGAN(System):
             return two_rates(self.generator, rate)
         return adam(rate, (0.9, 0.99))
 
-    def _target(self, high: Tensor) -> Tensor:
-        return usm_sharpen(high) if self.config.sharpen else high
+    def give_teacher(self, teacher: Upscaler) -> None:
+        """Take a system whose results pixels and features are to be like."""
+        self._teacher = [teacher]
+
+    def _target(self, batch: Batch) -> Tensor:
+        """Return what pixels and features are compared with (section 3.4)."""
+        if self._teacher:
+            with torch.no_grad():
+                return self._teacher[0].upscale(batch["low"]).clamp(0, 1)
+        return usm_sharpen(batch["high"]) if self.config.sharpen else batch["high"]
 
     def pixel_losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Mean absolute error against the sharpened images."""
-        return {"pixel": F.l1_loss(self.generator(batch["low"]), self._target(batch["high"]))}
+        """Mean absolute error against the sharpened images, or the teacher's."""
+        return {"pixel": F.l1_loss(self.generator(batch["low"]), self._target(batch))}
 
     def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Pixels, features and the discriminator's judgement of each pixel, weighted (section 4.1)."""
         c = self.config
-        fake, target = self.generator(batch["low"]), self._target(batch["high"])
-        self._made = fake.detach()
+        fake, target = self.generator(batch["low"]), self._target(batch)
+        self._made = batch, fake.detach()
         logits = self.discriminator(fake)
         terms = {
             "pixel": c.pixel_weight * F.l1_loss(fake, target),
@@ -212,11 +222,11 @@ class RealESRGAN(System):
 
     def discriminator_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of each pixel's logit, for the images as they are and for those just made."""
-        if self._made is None:
+        made, self._made = self._made, None
+        if made is None or made[0] is not batch:
             with torch.no_grad():
-                self._made = self.generator(batch["low"])
-        real, fake = self.discriminator(batch["high"]), self.discriminator(self._made)
-        self._made = None
+                made = batch, self.generator(batch["low"])
+        real, fake = self.discriminator(batch["high"]), self.discriminator(made[1])
         self.note("accuracy", accuracy(real, fake))
         return discriminator_losses("nonsaturating", real, fake)
 

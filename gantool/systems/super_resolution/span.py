@@ -20,6 +20,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from gantool.errors import UsageError
 from gantool.schedules import cosine
 from gantool.system import Batch, FolderKind, Layout, Phase, Stage, System
 
@@ -115,6 +116,8 @@ class SPANNet(nn.Module):
 
     def __init__(self, scale: int, channels: int, reparameterized: bool, mean_shift: bool, input_range: float) -> None:
         super().__init__()
+        if not input_range:
+            raise UsageError("input_range = 0.0 leaves nothing of an image: use 1 or more, such as 16")
         self.scale, self.input_range = scale, input_range
         mean = (0.4488, 0.4371, 0.4040) if mean_shift else (0.0, 0.0, 0.0)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
