@@ -289,7 +289,7 @@ def _initialize(system: System, options: Options) -> None:
         names = f"it is of {systems.name_of(loaded)}, whose tensors have other names"
         raise UsageError(f"{origin} is of another network: {(shapes or [names])[0]}; start from one of the same --set")
     system.load_state_dict(own | fitting)
-    fresh = [key for key in own if key not in fitting]
+    fresh = sorted(own.keys() - fitting.keys())
     modules = sorted({key.partition(".")[0] for key in fresh}.difference(key.partition(".")[0] for key in fitting))
     rest = [key for key in fresh if key.partition(".")[0] not in modules]  # of networks that are not fresh as a whole
     named = ", ".join(modules + rest) or "none"

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from gantool.data.folders import PhotoFolder, batches, fingerprint, list_pictures
-from gantool.data.transforms import MARGIN, low_high_pair, random_dihedral
+from gantool.data.transforms import MARGIN, Bicubic, low_high_pair, random_dihedral
 from gantool.errors import UsageError
 from gantool.layers.resampling import imresize
 
@@ -29,7 +29,7 @@ def photos(tmp_path: Path) -> Path:
 
 def crops(folder: Path, said: list[str] | None = None, size: int = 36) -> PhotoFolder:
     scale = 2
-    transform = lambda pixels, rng: low_high_pair(pixels, size - 2 * MARGIN * scale, scale, rng)  # noqa: E731
+    transform = lambda pixels, rng: low_high_pair(pixels, size - 2 * MARGIN * scale, Bicubic(scale), rng)  # noqa: E731
     return PhotoFolder(folder, size, transform, seed=7, warn=(said if said is not None else []).append)
 
 
@@ -37,7 +37,7 @@ def crops(folder: Path, said: list[str] | None = None, size: int = 36) -> PhotoF
 def test_a_low_resolution_crop_is_a_crop_of_the_low_resolution_picture(scale: int) -> None:
     pixels = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (3, 30 * scale, 26 * scale), dtype=np.uint8))
     whole = imresize(pixels[None], 1 / scale)[0]
-    pair = low_high_pair(pixels, 8 * scale, scale, FirstAligned(scale))
+    pair = low_high_pair(pixels, 8 * scale, Bicubic(scale), FirstAligned(scale))
     places = [
         (top, left)
         for top in range(whole.shape[1] - 7)

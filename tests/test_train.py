@@ -315,7 +315,7 @@ TWO_PROCESSES = """
 import sys, torch
 from pathlib import Path
 from gantool.data.folders import PhotoFolder, batches
-from gantool.data.transforms import low_high_pair
+from gantool.data.transforms import Bicubic, low_high_pair
 from gantool.system import configured
 from gantool.systems.super_resolution.span import SPAN, Config
 from gantool.training import distributed
@@ -323,7 +323,7 @@ from gantool.training import distributed
 with distributed.process_group(torch.device("cpu")):
     torch.manual_seed(0)
     system = SPAN(Config(scale=2, channels=6, reparameterized=False, input_range=1.0))
-    photos = PhotoFolder(Path(sys.argv[1]), 36, lambda pixels, rng: low_high_pair(pixels, 24, 2, rng), 0, print)
+    photos = PhotoFolder(Path(sys.argv[1]), 36, lambda pixels, rng: low_high_pair(pixels, 24, Bicubic(2), rng), 0, print)
     batch = next(batches(photos, 4, 0, distributed.rank(), distributed.ranks(), 0))
     [phase] = system.stages()[0].phases
     sum(phase.losses(batch).values()).backward()

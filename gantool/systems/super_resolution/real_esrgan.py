@@ -33,6 +33,7 @@ from gantool.systems.super_resolution.span import SPANNet, two_rates
 
 GENERATORS = ("rrdb", "compact", "span")
 DEGRADATIONS = ("second-order", "bsrgan")
+CELL = 16  # pixels a side over which a teacher's colours are set right
 STRIDE = 8  # pixels a side of what the discriminator's deepest features see as one
 
 
@@ -196,10 +197,11 @@ class RealESRGAN(System):
 
     def _target(self, batch: Batch) -> Tensor:
         """Return what pixels and features are compared with (section 3.4)."""
-        if self._teacher:
-            with torch.no_grad():
-                return self._teacher[0].upscale(batch["low"]).clamp(0, 1)
-        return usm_sharpen(batch["high"]) if self.config.sharpen else batch["high"]
+        if not self._teacher:
+            return usm_sharpen(batch["high"]) if self.config.sharpen else batch["high"]
+        with torch.no_grad():
+            taught = self._teacher[0].upscale(batch["low"]).clamp(0, 1)
+        return taught + _colors(batch["high"] - taught)  # a teacher may shift colours, which the truth sets right
 
     def pixel_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Mean absolute error against the sharpened images, or the teacher's."""
@@ -233,6 +235,11 @@ class RealESRGAN(System):
     def inference_modules(self) -> Mapping[str, nn.Module]:
         """Only the generator."""
         return {"generator": self.generator}
+
+
+def _colors(images: Tensor) -> Tensor:
+    """Return what is left of images (N, C, H, W) when only the means of cells of 16 pixels a side are kept."""
+    return F.interpolate(F.avg_pool2d(images, CELL, ceil_mode=True), images.shape[2:], mode="bilinear")
 
 
 def _check(c: Config) -> None:
