@@ -13,7 +13,8 @@ halved chroma, the noise by a seed for each picture, from the order of names). N
 with 4 pixels shaved; colour shift, the mean CIE 1976 colour difference to the input when both are blurred by 8 or 32 pixels.
 The row "original" tells what a perfect result would get: 8 pixels leave much of the noise that is to be removed.
 `clean`: set14 by its files of MATLAB's bicubic; PSNR-Y as above, `bridge` in gray, and feature distance.
-`corrupted`: kodak24 made small by MATLAB's bicubic, with noise or JPEG; PSNR, SSIM, feature distance; "+" is the self-ensemble.
+`corrupted`: kodak24 made small by MATLAB's bicubic, with noise or JPEG; PSNR, SSIM, feature distance.
+With --self-ensemble each model also runs as one of eight, as "name+".
 """
 
 from __future__ import annotations
@@ -183,9 +184,10 @@ def main(command: Sequence[str] | None = None) -> None:
     parser.add_argument("what", choices=tuple(CASES))
     parser.add_argument("data", type=Path)
     parser.add_argument("models", nargs="+", metavar="MODEL")
+    parser.add_argument("--self-ensemble", action="store_true")
     parser.add_argument("--sheet", type=Path)
     arguments = parser.parse_args(command)
-    what, twice = arguments.what, (False, True) if arguments.what == "corrupted" else (False,)
+    what, twice = arguments.what, (False, True) if arguments.self_ensemble else (False,)
     models = [Model.load("bicubic"), *(Model.load(name, ensemble) for name in arguments.models for ensemble in twice)]
     names, known = [*(model.name for model in models), "original"], measures(arguments.data)
     for case, damage in CASES[what].items():
