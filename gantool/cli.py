@@ -88,7 +88,12 @@ def upscale(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("-m", "--model", help="A name ('gantool models list'), org/repo[@revision][:file] on the Hub, or a file."),
+        typer.Option(
+            "-m",
+            "--model",
+            help="A name ('gantool models list'), org/repo[@revision][:file] on the Hub, or a file. 'photo' is for old, noisy or "
+            "compressed pictures; the default is best for clean ones.",
+        ),
     ] = None,
     scale: Annotated[
         float | None,
