@@ -296,7 +296,7 @@ def learn(system: System, phases: list[Phase], batches: list[Batch], steps: int)
 
 def test_it_learns_textures_better_than_bicubic_and_keeps_that_while_it_plays_the_game() -> None:
     small_run: dict[str, Any] = {"scale": 2, "blocks": 1, "channels": 16, "growth": 8, "perceptual_weight": 0.0}
-    system: Any = small("esrgan", **small_run, pretrain_rate=5e-3, learning_rate=1e-3).train()
+    system: Any = small("esrgan", **small_run, pretrain_rate=2e-3, learning_rate=1e-3).train()
     batches, unseen = [stripes(4, seed) for seed in range(8)], stripes(8, 99)
 
     def score(images: Tensor) -> float:
@@ -304,7 +304,7 @@ def test_it_learns_textures_better_than_bicubic_and_keeps_that_while_it_plays_th
 
     bicubic = score(imresize(unseen["low"], 2))
     pretrain, adversarial = system.stages()
-    learn(system, list(pretrain.phases), batches, 120)
+    learn(system, list(pretrain.phases), batches, 200)
     with torch.no_grad():
         pretrained = score(system.upscale(unseen["low"]))
     accuracies = learn(system, list(adversarial.phases), batches, 40)
