@@ -91,8 +91,8 @@ def upscale(
         typer.Option(
             "-m",
             "--model",
-            help="A name ('gantool models list'), org/repo[@revision][:file] on the Hub, or a file. 'photo' is for old, noisy or "
-            "compressed pictures; the default is best for clean ones.",
+            help="A name ('gantool models list'), org/repo[@revision][:file] on the Hub, or a file. 'photo' is for old, noisy "
+            "or compressed pictures; the default is best for clean ones.",
         ),
     ] = None,
     scale: Annotated[

@@ -96,7 +96,8 @@ def test_photo_finds_more_of_a_noisy_picture_than_the_network_for_clean_ones(tmp
     images.write(tmp_path / "noisy.png", Picture(noisy))
     made = {}
     for source, model in (("clean", "span-x4"), ("noisy", "span-x4"), ("noisy", "photo")):
-        ended = run_cli("upscale", tmp_path / f"{source}.png", "-m", model, "-o", tmp_path / "out.png", "--overwrite", "--offline")
+        target = ("-o", tmp_path / "out.png", "--overwrite")
+        ended = run_cli("upscale", tmp_path / f"{source}.png", "-m", model, *target, "--offline")
         assert ended.status == 0, ended.err
         made[source, model] = images.read(tmp_path / "out.png").color
     truth = made["clean", "span-x4"]

@@ -316,7 +316,8 @@ def test_in_tiles_a_picture_is_projected_as_a_whole(scale: int, channels: int) -
     projection.alpha.copy_(half)  # residuals become half as long
     whole = through(system.upscale, scale, picture, 0)
     assert np.abs(whole - free).max() > 1000
-    assert np.abs(through(system.upscale, scale, picture, 40) - whole).max() <= 1
+    # of 65,535: how 285,120 float32 squares add up depends on the number of threads
+    assert np.abs(through(system.upscale, scale, picture, 40) - whole).max() <= 8
 
 
 def test_a_network_that_asks_how_noisy_something_else_is_is_not_done_in_tiles() -> None:
