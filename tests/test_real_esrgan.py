@@ -108,6 +108,26 @@ def test_pixels_and_features_learn_sharpened_images_and_the_discriminator_real_o
     assert not seen[2].requires_grad
 
 
+class Checkered:
+    """A teacher of one texture, gray in the mean."""
+
+    scale, radius, multiple = 4, 0, 1
+
+    def upscale(self, images: Tensor) -> Tensor:
+        """Return squares of 0.4 and 0.6."""
+        rows, columns = (torch.arange(4 * side) for side in images.shape[2:])
+        return (0.4 + 0.2 * ((rows[:, None] + columns) % 2)).expand(len(images), 3, -1, -1)
+
+
+def test_a_teachers_image_is_the_target_in_the_colours_of_the_truth() -> None:
+    system = small("real-esrgan", patch=32)
+    assert isinstance(system, RealESRGAN)
+    system.give_teacher(Checkered())
+    truth = torch.tensor([0.2, 0.3, 0.7]).view(1, 3, 1, 1).expand(2, -1, 32, 32)
+    batch = {"low": truth[..., ::4, ::4], "high": truth}
+    torch.testing.assert_close(system._target(batch), Checkered().upscale(batch["low"]) - 0.5 + truth)
+
+
 def test_the_discriminators_turn_works_alone_and_notes_its_accuracy() -> None:
     system = small("real-esrgan", patch=32)
     assert isinstance(system, RealESRGAN)

@@ -170,7 +170,8 @@ def test_a_teachers_results_are_the_targets_and_its_file_is_remembered(train: Ru
         assert isinstance(losses, dict)
         levels[name] = losses["generator/pixel"]
         (tmp_path / "run").rename(tmp_path / name)
-    assert levels["taught"] < 0.1 * levels["untaught"]  # it does what the teacher does, but for results beyond [0, 1]
+    # it does what the teacher does, but for colours, which the truth sets right, and results beyond [0, 1]
+    assert levels["taught"] < 0.5 * levels["untaught"]
     (tmp_path / "taught").rename(tmp_path / "run")
     longer = ("--steps", "adversarial=2", "--resume")
     without = train(*longer)
