@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gantool import cache, convert, modelfile, modelheader, weights
+from gantool.entries import entries
 from gantool.errors import UsageError, WeightsError, printable
 from gantool.layers.features import FeatureNetwork
 
@@ -31,6 +32,8 @@ def load(
         UsageError: there is no such file or entry, or it is of something else.
         WeightsError: the file cannot be had, is damaged, or does not hold this network.
     """
+    if reference is None and network not in entries(registry):
+        raise UsageError(f"no file of {network} is known by name: name yours, in torchvision's layout, with --features")
     found = weights.find(reference or network, registry)
     if not isinstance(found, Path) and found.features != network:
         raise UsageError(f"{printable(found.name)} does not hold the features of {network}: name another with --features")

@@ -122,7 +122,7 @@ def test_a_resumed_run_looks_through_the_same_network(train: Run) -> None:
 
 def test_without_a_file_the_frozen_network_is_the_entry_of_its_name(train: Run) -> None:
     ended = train(*SHORT, features="")
-    assert (ended.status, "squeezenet" in ended.err) == (2, True)
+    assert (ended.status, "no file of squeezenet" in ended.err, "--features" in ended.err) == (2, True, True)
     blind = ("--set", "perceptual_weight=0", *SHORT)
     unneeded = train(*blind)
     assert (unneeded.status, "looks through none" in unneeded.err) == (2, True)

@@ -206,6 +206,32 @@ def relative_discriminator_loss(system: System, discriminator: nn.Module, real: 
     return relativistic_loss("rasgan", real_logits, fake_logits)
 
 
+def weighted_losses(
+    system: System,
+    discriminator: nn.Module,
+    fake: Tensor,
+    real: Tensor,
+    layers: Sequence[str],
+    weights: tuple[float, float, float],
+) -> dict[str, Tensor]:
+    """Return what a generator minimises (eq. 3): pixels, features and the game.
+
+    Args:
+        system: looks through the frozen network, if it names one.
+        discriminator: gives logits of images.
+        fake: made images (N, 3, H, W) in [0, 1].
+        real: the true ones.
+        layers: of the frozen network.
+        weights: of the absolute error, of that of features at each layer, of the game.
+    """
+    pixel, perceived, game = weights
+    terms = {"pixel": pixel * F.l1_loss(fake, real)}
+    if system.features:
+        terms["perceptual"] = perceptual(partial(system.look, layers=layers), fake, real, [perceived] * len(layers))
+    terms["adversarial"] = game * relative_generator_loss(discriminator, real, fake)
+    return terms
+
+
 def halvings(at: Sequence[int], steps: int) -> Callable[[float], float]:
     """Return the schedule that halves the rate after each of some numbers of steps of a stage."""
     return halve_at([step / steps for step in at])
@@ -326,15 +352,10 @@ class ESRGAN(System):
 
     def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
         """The weighted sum of eq. 3."""
-        c, real = self.config, batch["high"]
-        fake = self.generator(batch["low"])
+        c, fake = self.config, self.generator(batch["low"])
         self._made = batch, fake.detach()
-        terms = {"pixel": c.pixel_weight * F.l1_loss(fake, real)}
-        if self.features:
-            look = partial(self.look, layers=c.layers)
-            terms["perceptual"] = perceptual(look, fake, real, [c.perceptual_weight] * len(c.layers))
-        terms["adversarial"] = c.adversarial_weight * relative_generator_loss(self.discriminator, real, fake)
-        return terms
+        weights = c.pixel_weight, c.perceptual_weight, c.adversarial_weight
+        return weighted_losses(self, self.discriminator, fake, batch["high"], c.layers, weights)
 
     def discriminator_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Eq. 1, on what the generator has just made."""

@@ -21,7 +21,6 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from gantool.layers.features import check_layers
-from gantool.losses import perceptual
 from gantool.system import Batch, FolderKind, Layout, Phase, Stage, System, adam
 from gantool.systems.super_resolution.esrgan import (
     HALVINGS,
@@ -32,7 +31,7 @@ from gantool.systems.super_resolution.esrgan import (
     initialize_small,
     original_shape,
     relative_discriminator_loss,
-    relative_generator_loss,
+    weighted_losses,
 )
 
 
@@ -134,15 +133,10 @@ class ESRGANPlus(System):
 
     def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
         """ESRGAN's weighted sum (its eq. 3)."""
-        c, real = self.config, batch["high"]
-        fake = self.generator(batch["low"])
+        c, fake = self.config, self.generator(batch["low"])
         self._made = batch, fake.detach()
-        terms = {"pixel": c.pixel_weight * F.l1_loss(fake, real)}
-        if self.features:
-            look = partial(self.look, layers=c.layers)
-            terms["perceptual"] = perceptual(look, fake, real, [c.perceptual_weight] * len(c.layers))
-        terms["adversarial"] = c.adversarial_weight * relative_generator_loss(self.discriminator, real, fake)
-        return terms
+        weights = c.pixel_weight, c.perceptual_weight, c.adversarial_weight
+        return weighted_losses(self, self.discriminator, fake, batch["high"], c.layers, weights)
 
     def discriminator_losses(self, batch: Batch) -> dict[str, Tensor]:
         """ESRGAN's relativistic average (its eq. 1), on what the generator has just made."""

@@ -6,7 +6,7 @@ norm that judges every pixel; features of five layers; targets of pixels and fea
 network, SRVGGNetCompact, is here too; its large one, RRDB, is ESRGAN's, and so its files load as `esrgan`.
 Departures from the paper: samples are flipped and turned, and drawn each on its own instead of from a pool; targets are
 sharpened within the crop. The generator "span" (SPAN's network) is not the paper's: it is for small models; nor is a teacher
-(`--teacher`), whose results are the targets then.
+(`--teacher`), whose results, in the colours of the true images, are the targets then.
 """
 
 from __future__ import annotations
