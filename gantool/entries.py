@@ -47,7 +47,7 @@ class Entry:
     unpinned: bool = False
     license: str = "unspecified"
     source: str = "unspecified"
-    features: str | None = None  # instead of a system: the frozen network (gantool.layers.features) that losses look through
+    features: str | None = None  # instead of a system: what losses and metrics look through (gantool.frozen)
     twin: str | None = None  # the entry of the same network that keeps noise, between which and this one --denoise chooses
 
     @property

@@ -7,6 +7,8 @@ from typing import Annotated, Literal, TypeAlias
 
 import typer
 
+from gantool.errors import UsageError
+
 Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Dtype: TypeAlias = Annotated[str, typer.Option(help="Precision: auto, fp32, fp16 or bf16.")]
 Offline: TypeAlias = Annotated[bool, typer.Option("--offline", help="Never ask the network; use what is bundled or cached.")]
@@ -67,3 +69,10 @@ EachAsJson: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print a JSON object for each picture instead of its output's name.")
 ]
 Report: TypeAlias = Annotated[Path | None, typer.Option(help="Add the JSON objects to this file, each as soon as it is known.")]
+
+
+def existing(overwrite: bool, skip: bool) -> Literal["refuse", "overwrite", "skip"]:
+    """Return what becomes of outputs that exist."""
+    if overwrite and skip:
+        raise UsageError("--overwrite and --skip-existing exclude one another: give one")
+    return "overwrite" if overwrite else "skip" if skip else "refuse"

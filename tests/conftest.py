@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from browser import Browser, chromium
 
 from gantool import cli
 
@@ -74,3 +75,10 @@ def run_process() -> Callable[..., Result]:
         return Result(done.returncode, done.stdout.decode("utf-8", "surrogateescape"), done.stderr.decode("utf-8", "replace"))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Headless Chromium, to open pages in as a reader does: `browser.open(path)`."""
+    with chromium(tmp_path_factory.mktemp("chromium")) as running:
+        yield running

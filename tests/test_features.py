@@ -14,13 +14,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gantool import frozen
-from gantool.errors import UsageError, WeightsError
-from gantool.layers.features import NETWORKS, FeatureNetwork, check_layers
+from gantool.errors import InputError, UsageError, WeightsError
+from gantool.layers.features import NETWORKS, FeatureNetwork, VGG16Features, check_layers
 
 # it refuses to load beside a torch that it was not built for
 torchvision = pytest.importorskip("torchvision", exc_type=(ImportError, RuntimeError))  # type: ignore[arg-type]
 
 ORACLES: dict[str, Callable[[], nn.Module]] = {
+    "alexnet": torchvision.models.alexnet,
+    "vgg16": torchvision.models.vgg16,
     "vgg19": torchvision.models.vgg19,
     "squeezenet": torchvision.models.squeezenet1_1,
 }
@@ -46,7 +48,16 @@ def test_a_network_has_the_layers_and_keys_of_torchvision(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "layer", "index"),
-    [("vgg19", "conv5_4", 34), ("vgg19", "relu5_4", 35), ("vgg19", "relu2_2", 8), ("squeezenet", "fire9", 12)],
+    [
+        ("vgg19", "conv5_4", 34),
+        ("vgg19", "relu5_4", 35),
+        ("vgg19", "relu2_2", 8),
+        ("squeezenet", "fire9", 12),
+        ("vgg16", "relu3_3", 15),
+        ("vgg16", "relu5_3", 29),
+        ("alexnet", "relu1", 1),
+        ("alexnet", "relu5", 11),
+    ],
 )
 def test_features_are_those_of_the_first_layers_in_a_row(name: str, layer: str, index: int) -> None:
     own, images = network(name), image(1, 3, 48, 32).float()
@@ -55,12 +66,55 @@ def test_features_are_those_of_the_first_layers_in_a_row(name: str, layer: str, 
     torch.testing.assert_close(found, expected)
 
 
-def test_squeezenet_computes_what_torchvision_does() -> None:
-    own, oracle = network("squeezenet"), ORACLES["squeezenet"]().eval()
-    oracle.load_state_dict(own.state_dict(), strict=False)
-    images = image(1, 3, 64, 64).float()
+@pytest.mark.parametrize(("name", "layer"), [("squeezenet", "fire9"), ("alexnet", "pool5"), ("vgg16", "pool5")])
+def test_a_network_computes_what_torchvision_does(name: str, layer: str) -> None:
+    own = network(name)
+    with torch.device("meta"):
+        oracle = ORACLES[name]().eval()
+    oracle.load_state_dict(own.state_dict(), strict=False, assign=True)
+    images = image(1, 3, 64, 70).float()
     assert isinstance(oracle.features, nn.Module)
-    torch.testing.assert_close(own(images, ["fire9"])[0], oracle.features((images - MEAN) / STD))
+    torch.testing.assert_close(own(images, [layer])[0], oracle.features((images - MEAN) / STD))
+
+
+def test_features_come_one_after_another_in_the_order_of_the_network() -> None:
+    own, images = network("vgg16"), image(1, 3, 32, 32).float()
+    found = own.each(images, ["relu2_1", "relu1_1", "relu2_1"])
+    assert [tuple(features.shape) for features in found] == [(1, 64, 32, 32), (1, 128, 16, 16)]
+    assert own(images, []) == []
+
+
+@pytest.mark.parametrize("convolutions", [False, True], ids=["torchvision", "timm"])
+def test_the_dense_layers_of_vgg16_are_those_of_torchvision_in_either_layout(convolutions: bool, tmp_path: Path) -> None:
+    with torch.device("meta"):
+        oracle = torchvision.models.vgg16().eval()
+    state = network("vgg16").state_dict()
+    for number, c_in in ((0, 512 * 7 * 7), (3, 4096)):  # one row again and again, so that the file is small
+        state[f"classifier.{number}.weight"] = (torch.randn(1, c_in) * (2 / c_in) ** 0.5).expand(4096, c_in)
+        state[f"classifier.{number}.bias"] = torch.arange(4096.0) / 4096
+    oracle.load_state_dict(state, strict=False, assign=True)
+    torch.save(as_timm(state) if convolutions else state | {"classifier.6.bias": torch.zeros(1000)}, tmp_path / "a.pth")
+    own = frozen.part("vgg16-fc", tmp_path / "a.pth").value
+    assert isinstance(own, VGG16Features)
+    images = image(1, 3, 224, 224).float()
+    wanted = oracle.classifier[:5](oracle.features((images - MEAN) / STD).flatten(1))
+    found = own(images)
+    assert found.shape == (1, 4096)
+    assert 0 == found.min() < found.max()
+    torch.testing.assert_close(found, wanted)
+    with pytest.raises(InputError, match="images of 224x223 pixels are not what VGG16 takes: resize to 224x224"):
+        own(images[:, :, 1:])
+
+
+def as_timm(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights of VGG16 in the layout of timm: dense layers are convolutions."""
+    names = {"classifier.0": "pre_logits.fc1", "classifier.3": "pre_logits.fc2"}
+    moved = {
+        f"{names.get(key.rpartition('.')[0], key.rpartition('.')[0])}.{key.rpartition('.')[2]}": v for key, v in state.items()
+    }
+    moved["pre_logits.fc1.weight"] = moved["pre_logits.fc1.weight"].view(4096, 512, 7, 7)
+    moved["pre_logits.fc2.weight"] = moved["pre_logits.fc2.weight"].view(4096, 4096, 1, 1)
+    return moved | {"head.fc.bias": torch.zeros(1000)}
 
 
 def test_features_come_in_the_order_asked_for_and_before_a_relu_where_that_is_asked() -> None:
@@ -94,7 +148,16 @@ def test_a_layer_of_the_other_network_is_answered_with_a_command_that_names_the_
 
 @pytest.mark.parametrize(
     ("name", "layer", "side"),
-    [("vgg19", "conv5_4", 16), ("vgg19", "pool1", 2), ("squeezenet", "fire5", 9), ("squeezenet", "conv1", 3)],
+    [
+        ("vgg19", "conv5_4", 16),
+        ("vgg19", "pool1", 2),
+        ("squeezenet", "fire5", 9),
+        ("squeezenet", "conv1", 3),
+        ("vgg16", "relu5_3", 16),
+        ("alexnet", "conv1", 7),
+        ("alexnet", "relu5", 31),
+        ("alexnet", "pool5", 63),
+    ],
 )
 def test_images_too_small_for_a_layer_are_refused_in_a_sentence(name: str, layer: str, side: int) -> None:
     network = FeatureNetwork(name)

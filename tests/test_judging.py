@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from importlib import import_module
-from math import prod, sqrt
+from math import prod
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -20,8 +19,6 @@ from gantool.layers.resampling import imresize
 
 Weights = dict[str, Tensor]
 FIRES = {3: (16, 64), 4: (16, 64), 6: (32, 128), 7: (32, 128), 9: (48, 192), 10: (48, 192), 11: (64, 256), 12: (64, 256)}
-WINDOW = torch.outer(*[torch.exp(-(torch.arange(-3.0, 4.0).double() ** 2) / (2 * (7 / 6) ** 2))] * 2)
-WINDOW /= WINDOW.sum()
 
 
 def textured(height: int, width: int, seed: int = 0) -> Tensor:
@@ -34,46 +31,6 @@ def textured(height: int, width: int, seed: int = 0) -> Tensor:
 
 def plain(level: tuple[int, int, int], height: int = 64, width: int = 64) -> Tensor:
     return torch.tensor(level, dtype=torch.uint8).view(3, 1, 1).expand(3, height, width)
-
-
-def test_niqe_of_baboon_is_that_of_the_authors_program(shared: Path) -> None:
-    pristine = judging.read_pristine(shared / "data/weights/niqe/niqe_pris_params.npz")
-    baboon = read(shared / "data/set14/hr/baboon.png").color
-    assert judging.niqe(baboon, pristine) == pytest.approx(5.72957338, abs=1e-5)
-
-
-@pytest.mark.parametrize(("shape", "left", "right"), [(2.0, 1, 1), (2.0, 1, 4), (1.0, 2, 3)])
-def test_the_shape_and_scales_of_a_distribution_are_found(shape: float, left: int, right: int) -> None:
-    shares = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000
-    half = torch.special.ndtri(0.5 + shares / 2) / sqrt(2) if shape == 2 else -torch.log1p(-shares)  # exp(-x^shape), x > 0
-    values = torch.cat([(-left * half).repeat(left), (right * half).repeat(right)])  # the wider side has more of them
-    found = [float(value) for value in judging.fit(values[None])]
-    assert found == pytest.approx([shape, left, right], rel=5e-3)
-
-
-def test_niqe_is_the_distance_of_means_under_the_mean_covariance() -> None:
-    image = textured(192, 288)
-    features = judging.statistics(image, WINDOW)
-    covariance, step = torch.from_numpy(np.cov(features.numpy(), rowvar=False)), torch.linspace(0.1, 0.5, 36).double()
-    eye = torch.eye(36, dtype=torch.float64)
-    assert features.shape == (6, 36)
-    pristine = judging.Pristine(features.mean(0), 8 * eye - covariance, WINDOW)
-    assert judging.niqe(image, pristine) == 0
-    moved = judging.Pristine(features.mean(0) + step, 8 * eye - covariance, WINDOW)  # whose mean with the picture's is 4
-    assert judging.niqe(image, moved) == pytest.approx(float(step.norm()) / 2)
-
-
-def test_niqe_leaves_flat_blocks_and_what_lies_beside_whole_blocks_out() -> None:
-    image = textured(192, 288)
-    eye = torch.eye(36, dtype=torch.float64)
-    pristine = judging.Pristine(torch.zeros(36, dtype=torch.float64), eye, WINDOW)
-    wider = torch.cat([image, textured(192, 90, seed=1)], 2)
-    assert judging.niqe(wider, pristine) == judging.niqe(image, pristine)
-    flat = image.clone()
-    flat[:, :, 180:] = 77
-    features = judging.statistics(flat, WINDOW)
-    assert features.isnan().any(1).tolist() == [False, False, True] * 2
-    assert np.isfinite(judging.niqe(flat, pristine))
 
 
 @pytest.fixture(scope="module")

@@ -36,8 +36,10 @@ LEVELS = [
     {"batch", "engines", "frozen", "sampling"},
     {"carrying"},
     {"jobs"},
+    {"evaluation", "studies"},
     {"evaluate", "generate", "models", "study", "train", "translate", "upscale"},
     {"api"},
+    {"commands"},
     {"__init__", "cli"},
     {"__main__"},
 ]

@@ -1,19 +1,23 @@
 """Frozen networks of image classification, whose features tell how alike two images look.
 
-VGG19 (Simonyan and Zisserman 2015) and SqueezeNet 1.1 (Iandola et al. 2016) up to their last features, with the layers of
-torchvision and its names of keys, so that its weights, and copies of them, load as they are.
+AlexNet (Krizhevsky 2014), VGG16 and VGG19 (Simonyan and Zisserman 2015), SqueezeNet 1.1 (Iandola et al. 2016) up to their
+last features, with the layers of torchvision and its names of keys, so that its weights, and copies of them, load as they are.
+Losses look through them, and so do metrics: LPIPS, DISTS; VGG16's dense layers are what precision and recall are taken from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from gantool.errors import UsageError, printable, unknown
+from gantool.errors import InputError, UsageError, printable, unknown
 
-_VGG19 = (2, 2, 4, 4, 4)  # convolutions before each pooling
+_ALEXNET = ((64, 11, 4, 2), (192, 5, 1, 2), (384, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1))  # channels, kernel, stride, padding
+_ALEXNET_POOLED = (1, 2, 5)
+_VGG16, _VGG19 = (2, 2, 3, 3, 3), (2, 2, 4, 4, 4)  # convolutions before each pooling
 _SQUEEZE = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))  # of fire2 to fire9
 _POOLED_AFTER = ("fire3", "fire5")
 _COLORS = {  # mean and deviation of RGB in [0, 1] that the first layer expects to be taken off
@@ -37,10 +41,22 @@ class Fire(nn.Module):
         return torch.cat([self.expand1x1(narrow), self.expand3x3(narrow)], 1).relu()
 
 
-def _vgg19() -> dict[str, nn.Module]:
+def _alexnet() -> dict[str, nn.Module]:
     layers: dict[str, nn.Module] = {}
     c_in = 3
-    for block, count in enumerate(_VGG19, start=1):
+    for number, (c_out, kernel, stride, padding) in enumerate(_ALEXNET, start=1):
+        layers[f"conv{number}"] = nn.Conv2d(c_in, c_out, kernel, stride, padding)
+        layers[f"relu{number}"] = nn.ReLU()
+        if number in _ALEXNET_POOLED:
+            layers[f"pool{number}"] = nn.MaxPool2d(3, stride=2)
+        c_in = c_out
+    return layers
+
+
+def _vgg(counts: Sequence[int]) -> dict[str, nn.Module]:
+    layers: dict[str, nn.Module] = {}
+    c_in = 3
+    for block, count in enumerate(counts, start=1):
         c_out = min(64 * 2 ** (block - 1), 512)
         for number in range(1, count + 1):
             layers[f"conv{block}_{number}"] = nn.Conv2d(c_in, c_out, 3, padding=1)
@@ -62,7 +78,12 @@ def _squeezenet() -> dict[str, nn.Module]:
     return layers
 
 
-_LAYERS = {"vgg19": _vgg19, "squeezenet": _squeezenet}
+_LAYERS: dict[str, Callable[[], dict[str, nn.Module]]] = {
+    "alexnet": _alexnet,
+    "vgg16": partial(_vgg, _VGG16),
+    "vgg19": partial(_vgg, _VGG19),
+    "squeezenet": _squeezenet,
+}
 NETWORKS = tuple(_LAYERS)
 
 
@@ -92,7 +113,8 @@ def check_layers(network: str, layers: Sequence[str], field: str = "layers") -> 
 def _least(module: nn.Module) -> int:
     """Return how many pixels a side a layer needs for one of its own."""
     if isinstance(module, nn.MaxPool2d):
-        return 2
+        assert isinstance(module.kernel_size, int)
+        return module.kernel_size - module.ceil_mode  # rounding up lets the window overhang
     return module.kernel_size[0] - 2 * int(module.padding[0]) if isinstance(module, nn.Conv2d) else 1
 
 
@@ -111,7 +133,8 @@ class FeatureNetwork(nn.Module):
     def __init__(self, name: str, colors: str = "torchvision") -> None:
         super().__init__()
         layers = _LAYERS[name]()
-        self.name, self.index = name, {layer: number for number, layer in enumerate(layers)}
+        self.name, self.colors = name, colors
+        self.index = {layer: number for number, layer in enumerate(layers)}
         self.features = nn.Sequential(*layers.values())
         for module in self.features:
             if isinstance(module, nn.ReLU):
@@ -127,10 +150,18 @@ class FeatureNetwork(nn.Module):
         Raises:
             UsageError: the images are too small for a layer.
         """
-        x = (images - self.mean) / self.std
-        found: dict[int, Tensor] = {}
+        found = dict(zip(sorted(set(layers), key=self.index.__getitem__), self.each(images, layers), strict=True))
+        return [found[layer] for layer in layers]
+
+    def each(self, images: Tensor, layers: Sequence[str]) -> Iterator[Tensor]:
+        """Yield what `forward` returns, each layer once, in the network's order: nothing is kept that was looked at already.
+
+        Raises:
+            UsageError: the images are too small for a layer.
+        """
+        x = self.normalized(images)
         wanted = {self.index[layer] for layer in layers}
-        for number, module in enumerate(self.features):
+        for number, module in enumerate(self.features[: max(wanted, default=-1) + 1]):
             if min(x.shape[2:]) < _least(module):
                 height, width = images.shape[2:]
                 raise UsageError(
@@ -139,7 +170,37 @@ class FeatureNetwork(nn.Module):
                 )
             x = module(x)
             if number in wanted:
-                found[number] = x
-            if len(found) == len(wanted):
-                break
-        return [found[self.index[layer]] for layer in layers]
+                yield x
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """Return what the first layer takes of RGB images (N, 3, H, W) in [0, 1]."""
+        return (images - self.mean) / self.std
+
+
+class VGG16Features(nn.Module):
+    """VGG16 up to its second dense layer with its ReLU, without gradients: what precision and recall compare images by.
+
+    The keys of `classifier` are torchvision's.
+    """
+
+    SIDE = 224  # pixels
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolutions = FeatureNetwork("vgg16")
+        dense = (nn.Linear(512 * 7 * 7, 4096), nn.ReLU(), nn.Identity(), nn.Linear(4096, 4096), nn.ReLU())
+        self.classifier = nn.Sequential(*dense)
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features (N, 4096), 0 or more, of RGB images (N, 3, 224, 224) in [0, 1].
+
+        Raises:
+            InputError: the images have another size.
+        """
+        if images.shape[2:] != (self.SIDE, self.SIDE):
+            height, width = images.shape[2:]
+            raise InputError(f"images of {width}x{height} pixels are not what VGG16 takes: resize to {self.SIDE}x{self.SIDE}")
+        [found] = self.convolutions(images, ["pool5"])
+        features: Tensor = self.classifier(found.flatten(1))
+        return features

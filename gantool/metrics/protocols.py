@@ -8,8 +8,52 @@ from math import isfinite
 from gantool.errors import UsageError, printable, unknown
 from gantool.metrics import METRICS, parse
 
-PROTOCOLS = {"sr": "super-resolution's tables: references cropped to a multiple of the scale, a border as wide shaved"}
-"""Rules by name, in words."""
+SHAVE = "scale"  # as many pixels as the scale
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Rules under which numbers have been published.
+
+    Attributes:
+        words: what they are and who uses them.
+        metrics: what is measured if nothing else is asked for.
+        border: pixels shaved on each side beside the scale, or on its own.
+        by_scale: the border has the scale's pixels more, and the scale has to be known.
+        crops: references are cropped to a multiple of the scale.
+        rounded: the luma is rounded to whole levels.
+    """
+
+    words: str
+    metrics: str
+    border: int = 0
+    by_scale: bool = False
+    crops: bool = False
+    rounded: bool = False
+
+    def pixels(self, scale: int | None) -> int:
+        """Return the pixels to be shaved."""
+        return self.border + (scale or 0) * self.by_scale
+
+
+PROTOCOLS = {
+    "sr": Protocol(
+        "super-resolution's tables: luma, cropped to a multiple of the scale, a border as wide shaved",
+        "psnr-y,ssim-y",
+        by_scale=True,
+        crops=True,
+    ),
+    "rgb": Protocol("BasicSR's tables: the same of RGB", "psnr,ssim", by_scale=True, crops=True),
+    "ntire": Protocol("NTIRE 2017 and EDSR's DIV2K: RGB, scale + 6 pixels shaved", "psnr,ssim", 6, by_scale=True),
+    "pirm": Protocol(
+        "PIRM 2018: luma rounded, 4 pixels shaved, RMSE of the set and its region; pi needs --ma",
+        "mse-y,niqe",
+        4,
+        rounded=True,
+    ),
+    "ntire20": Protocol("NTIRE 2020 and SRResCGAN: RGB, nothing shaved", "psnr,ssim,lpips"),
+}
+"""Rules by name."""
 
 
 @dataclass(frozen=True)
@@ -18,54 +62,74 @@ class Recipe:
 
     Attributes:
         metrics: names out of `METRICS`.
-        scale: references are cropped at the right and the bottom to a multiple of it; None: they are taken whole.
+        scale: what the results were enlarged by, if that is known.
         border: pixels shaved on each side.
+        crops: references are cropped at the right and the bottom to a multiple of the scale; else they are taken whole.
+        rounded: the luma is rounded to whole levels.
+        named: the name out of `PROTOCOLS` that was asked for.
     """
 
     metrics: tuple[str, ...]
     scale: int | None
     border: int
+    crops: bool = True
+    rounded: bool = False
+    named: str | None = None
+
+    @property
+    def multiple(self) -> int:
+        """What sides of references are cropped to a multiple of."""
+        return self.scale if self.crops and self.scale else 1
 
     @property
     def protocol(self) -> str | None:
         """The name out of `PROTOCOLS` under which these numbers can be compared with published ones, if any."""
-        return "sr" if self.scale is not None and self.border == self.scale else None
+        if self.named:
+            return self.named
+        if self.scale is None or self.border != self.scale:
+            return None
+        return "sr" if any(METRICS[metric].luma for metric in self.metrics) else "rgb"
 
     def lines(self) -> list[str]:
         """Return the whole recipe in words: how pictures are taken, then each metric."""
-        cropped = f"references cropped to a multiple of {self.scale}" if self.scale else "references taken whole"
+        cropped = f"references cropped to a multiple of {self.multiple}" if self.multiple > 1 else "references taken whole"
         shaved = f"{self.border} pixels shaved on each side" if self.border else "no border shaved"
         if self.protocol:
-            name = f"protocol {self.protocol} at scale {self.scale}"
+            name = f"protocol {self.protocol}" + (f" at scale {self.scale}" if self.scale else "")
         else:
             name = "no named protocol (super-resolution's tables crop and shave by the scale)"
         taken = f"{name}: 8-bit pictures, {cropped}, {shaved}; the mean is that of the pictures' values"
-        return [taken, *(f"{metric}: {METRICS[metric]}" for metric in self.metrics)]
+        rounding = "rounded to whole levels" if self.rounded else "unrounded"
+        return [taken, *(f"{metric}: {METRICS[metric].words.format(rounded=', ' + rounding)}" for metric in self.metrics)]
 
 
-def recipe(metrics: str, protocol: str | None, scale: float | None, crop_border: str | None) -> Recipe:
+def recipe(metrics: str | None, protocol: str | None, scale: float | None, crop_border: str | None) -> Recipe:
     """Return the recipe that a command's options ask for.
 
-    With a scale the protocol is `sr`, unless the border says otherwise. Without one nothing is known to be shaved or cropped.
+    With a scale pictures are cropped and shaved by it, unless the border says otherwise. Without one nothing is known to be.
 
     Args:
-        metrics: comma-separated names.
+        metrics: comma-separated names; None: those of the protocol.
         protocol: a name out of `PROTOCOLS`, which then has to be met.
         scale: by how much the results were enlarged.
-        crop_border: a number of pixels, "scale", or None for the scale where it is known and 0 where not.
+        crop_border: a number of pixels, "scale", or None for what the protocol says, else the scale where it is known.
 
     Raises:
         UsageError: a name does not exist, a value makes no sense, or they do not fit together.
     """
-    names, whole = parse(metrics), _whole(scale)
-    border = _border(crop_border, whole)
     if protocol is not None and protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, PROTOCOLS)
-    if protocol == "sr" and whole is None:
-        raise UsageError("--protocol sr crops and shaves by the scale: add --scale 4, or what the results were enlarged by")
-    if protocol == "sr" and border != whole:
-        raise UsageError(f"--protocol sr shaves {whole} pixels at --scale {whole}, not {border}: leave out --crop-border")
-    return Recipe(names, whole, border)
+    rules = PROTOCOLS[protocol or "sr"]
+    names, whole = parse(rules.metrics if metrics is None else metrics), _whole(scale)
+    if protocol is None:
+        return Recipe(names, whole, _border(crop_border, whole))
+    if rules.by_scale and whole is None:
+        raise UsageError(f"--protocol {protocol} shaves by the scale: add --scale 4, or what the results were enlarged by")
+    border = rules.pixels(whole)
+    if crop_border is not None and _border(crop_border, whole) != border:
+        at = f" at --scale {whole}" if rules.by_scale else ""
+        raise UsageError(f"--protocol {protocol} shaves {border} pixels{at}, not {crop_border}: leave out --crop-border")
+    return Recipe(names, whole, border, rules.crops, rules.rounded, protocol)
 
 
 def _whole(scale: float | None) -> int | None:
@@ -79,7 +143,7 @@ def _whole(scale: float | None) -> int | None:
 def _border(text: str | None, scale: int | None) -> int:
     if text is None:
         return scale or 0
-    if text == "scale":
+    if text == SHAVE:
         if scale is None:
             raise UsageError("--crop-border scale needs the scale: add --scale 4, or what the results were enlarged by")
         return scale

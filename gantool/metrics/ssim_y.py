@@ -8,6 +8,6 @@ from gantool.metrics.luma import luma
 from gantool.metrics.ssim import ssim
 
 
-def ssim_y(result: Tensor, reference: Tensor) -> float:
-    """Return the SSIM of the luma, unrounded, of images (N, 3|1, H, W) in 0 to 255, both sides at least 11 pixels."""
-    return ssim(luma(result), luma(reference))
+def ssim_y(result: Tensor, reference: Tensor, rounded: bool = False) -> float:
+    """Return the SSIM of the luma of images (N, 3|1, H, W) in 0 to 255, both sides at least 11 pixels."""
+    return ssim(luma(result, rounded), luma(reference, rounded))

@@ -31,7 +31,7 @@ from statistics import fmean
 import cv2
 import numpy as np
 import torch
-from judging import color_shift, feature_distance, niqe, read_pristine
+from judging import color_shift, feature_distance
 from torch import Tensor
 
 from gantool import engines, frozen, images, jobs
@@ -41,10 +41,11 @@ from gantool.degradations.operations import array, blur, tensor
 from gantool.engines import Settings
 from gantool.enlarging import Enlarger
 from gantool.errors import GantoolError
-from gantool.evaluate import find_pairs
+from gantool.evaluation.contestants import find_pairs
 from gantool.images import Picture
 from gantool.layers.resampling import imresize
 from gantool.metrics import measure
+from gantool.metrics.niqe import Pristine, niqe
 from gantool.scales import Target
 
 SCALE = 4
@@ -111,14 +112,15 @@ class Model:
 
 def measures(data: Path) -> dict[str, Measure]:
     """Return what columns have, by their names."""
-    pristine = read_pristine(data / "weights/niqe/niqe_pris_params.npz")
+    pristine = frozen.part("niqe", data / "weights/niqe/niqe_pris_params.npz").value
+    assert isinstance(pristine, Pristine)
     network, _ = frozen.load("squeezenet", str(data / "weights/squeezenet/squeezenet1_1_features.safetensors"))
 
     def metric(name: str, border: int) -> Measure:
         return lambda result, low, original: measure(result, original, [name], border)[name]
 
     return {
-        "NIQE": lambda result, low, original: niqe(result, pristine),
+        "NIQE": lambda result, low, original: niqe(result[None], pristine),
         "feature distance": lambda result, low, original: feature_distance(result, original, network),
         "PSNR-Y": metric("psnr-y", SCALE),
         "PSNR": metric("psnr", 0),

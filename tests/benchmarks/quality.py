@@ -18,7 +18,7 @@ from statistics import fmean
 from gantool import systems, weights
 from gantool.engines import upscaler
 from gantool.errors import GantoolError
-from gantool.evaluate import find_pairs
+from gantool.evaluation.contestants import find_pairs
 from gantool.images import read
 from gantool.metrics import measure
 from gantool.upscale import upscale
