@@ -28,7 +28,7 @@ def study_make(
     folders: Annotated[
         list[str],
         typer.Argument(
-            metavar="FOLDER...",
+            metavar="FOLDER",
             help="Folders of results, as FOLDER or LABEL=FOLDER, paired by name; for real-fake the real pictures, then others.",
         ),
     ],
