@@ -144,10 +144,15 @@ def _work(item: T, work: Work[T], advance: Advance, debug: bool) -> Facts:
     except Exception as error:  # a fault of ours with one picture must not cost the others
         if debug:
             traceback.print_exc()
-        if is_out_of_memory(error):
-            raise OutOfMemory(f"{item.name}: there is not enough memory for it: free some, or crop it") from error
-        what = f"{type(error).__name__}: {printable(error)}"
-        raise InputError(f"{item.name} failed unexpectedly ({what}): --debug shows where") from error
+        raise unexpected(item.name, error) from error
+
+
+def unexpected(name: str, error: Exception) -> InputError:
+    """Return what a fault of ours, or the end of memory, is to one item, whose name is safe to print."""
+    if is_out_of_memory(error):
+        return OutOfMemory(f"{name}: there is not enough memory for it: free some, or crop it")
+    what = f"{type(error).__name__}: {printable(error)}"
+    return InputError(f"{name} failed unexpectedly ({what}): --debug shows where")
 
 
 def _make_folder(folder: Path) -> None:

@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.progress import Progress
-from torch import Tensor
+from torch import Tensor, nn
 
 from gantool import devices, frozen, metrics
-from gantool.batch import emit
+from gantool.batch import emit_bytes
 from gantool.engines import Settings
-from gantool.errors import InputError, UsageError, console, printable, say
+from gantool.errors import InputError, UsageError, WeightsError, console, printable, say
 from gantool.evaluation import page, reporting, statistics
 from gantool.evaluation.contestants import Contestant, Folder, Upscaler, cases
 from gantool.evaluation.degrading import BICUBIC, Degradation
 from gantool.evaluation.explaining import EXPLAINED, Explaining
 from gantool.evaluation.rows import Measuring, check_sizes, rows, show
-from gantool.evaluation.values import Comparison, Evaluation, Explained, Mean, Row
-from gantool.evaluation.wholes import STATISTICS, Judges, Wholes
+from gantool.evaluation.values import Evaluation, Json, Row, SetValue
+from gantool.evaluation.wholes import STATISTICS, VARIANT, UserNetworks, Wholes
 from gantool.frozen import Part
 from gantool.images import EXTENSIONS, MAX_PIXELS
 from gantool.layers.inception import Variant
-from gantool.metrics import METRICS, Kind, Measure
-from gantool.metrics.niqe import Pristine
-from gantool.metrics.pi import MISSING, pi, read_ma, score_of
+from gantool.metrics import METRICS, Kind
+from gantool.metrics.pi import MISSING, read_ma
 from gantool.metrics.protocols import Recipe
+
+_PLAIN = ("sr", "rgb", "ntire")  # protocols of numbers that are of bicubic reductions
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ class Options:
     recursive: bool = False
     explain: bool = False
     weights: Mapping[str, Path] = field(default_factory=dict)
-    variant: Variant = "legacy-pytorch"
-    judges: Judges = Judges()
+    variant: Variant | None = None
+    networks: UserNetworks = UserNetworks()
     ma: Path | None = None
     reports: Reports = Reports()
     max_pixels: int = MAX_PIXELS
@@ -84,148 +86,132 @@ class _Run:
     """One evaluation, from what is asked for to what is told."""
 
     def __init__(self, options: Options) -> None:
-        self.options, self.recipe = options, options.recipe
         _check(options)
-        self.contestants = _contestants(options)
+        self.options, self.contestants = options, _contestants(options)
+        # what models make has the size of what was made small
+        degraded = options.degradation not in (None, BICUBIC)
+        self.recipe = replace(options.recipe, crops=options.recipe.crops or bool(options.models), degraded=degraded)
         self.parts = _parts(options)
-        self.ma = read_ma(options.ma) if options.ma else {}
-        pictured = _of(self.recipe.metrics, "pair", "picture")
-        self.measured, self.failed = tuple(pictured), 0
-        # sets of pictures need not pair
-        single = bool(pictured or options.models)
-        self.cases = cases(self.contestants, options.references, options.recursive) if single else []
-        self.wholes = Wholes(
-            self.recipe.metrics,
-            options.references,
-            options.recursive,
-            self.parts,
-            options.variant,
-            devices.choose_device(options.settings.device),
-            options.seed,
-            options.judges,
-            options.max_pixels,
-        )
-        self.gatherers = {c.label: self.wholes.gatherer() for c in self.contestants if isinstance(c, Upscaler)}
-        values = {name: part.value for name, part in self.parts.items()}
-        self.bound = {name: metrics.bind(name, values, self.recipe.rounded) for name in pictured if name != "pi"}
+        self.wholes = _wholes(options, self.parts)
+        self.pictured = self.recipe.pictured
+        # sets need not pair, unless models make them of references
+        references = None if options.references and options.references.suffix == STATISTICS else options.references
+        single = bool(self.pictured or options.models)
+        self.cases = cases(self.contestants, references, options.recursive) if single else []
         self.explaining = {
-            contestant.label: [Explaining(name, self.recipe) for name in pictured if name in EXPLAINED and options.explain]
+            contestant.label: [Explaining(name, self.recipe) for name in self.pictured if name in EXPLAINED and options.explain]
             for contestant in self.contestants
         }
-        self.how = Measuring(self.recipe, self._measures, [self._explain, self._gather], options.max_pixels)
+        self.made = self.wholes.made([contestant.label for contestant in self.contestants]) if options.models else None
+        self.how = self._measuring()
+        self.told: set[str] = set()  # words of errors
+        self.failed = 0  # files of sets
+
+    def _measuring(self) -> Measuring:
+        options, values = self.options, {name: part.value for name, part in self.parts.items()}
+        bound = {name: metrics.bind(name, values, self.recipe.rounded) for name in self.pictured}
+        looks = [self._explain, *([self.made.add] if self.made else [])]
+        return Measuring(self.recipe, bound, read_ma(options.ma) if options.ma else {}, looks, options.max_pixels)
 
     def run(self) -> None:
-        """Measure and tell."""
-        reports = self.options.reports
-        quiet = reports.as_json or not console().is_terminal
-        with Progress(console=console(), transient=True, redirect_stdout=False, disable=quiet) as progress:
-            check_sizes(progress.track(self.cases, description="checking sizes"), self.recipe.multiple, self.how.max_pixels)
-            found: list[Row] = []
+        """Measure and tell; what was measured is told also where the numbers of sets fail."""
+        found, fault = self._rows(), None
+        labels = [contestant.label for contestant in self.contestants]
+        made = None if self.made is None or any(row.error for row in found) else self.made.finish()
+        sets: Mapping[str, tuple[SetValue, ...]] = {}
+        try:
+            if self.made is None or made is not None:
+                sets = self.wholes.values(self.contestants, made, self._fail)
+        except (UsageError, WeightsError) as error:
+            if not found:
+                raise
+            fault = error
+        self._tell(self._evaluation(labels, found, sets))
+        if fault is not None:
+            raise InputError(str(fault)) from fault
+        self._judge(found)
+
+    def _rows(self) -> list[Row]:
+        as_json = self.options.reports.as_json
+        found: list[Row] = []
+        with Progress(
+            console=console(), transient=True, redirect_stdout=False, disable=as_json or not console().is_terminal
+        ) as progress:
+            check_sizes(progress.track(self.cases, description="checking sizes"), self.recipe, self.how.max_pixels)
             for case in progress.track(self.cases, description="measuring"):
                 for row in rows(case, self.contestants, self.how):
                     found.append(row)
                     if row.error:
+                        self.told.add(row.error)
                         say(f"gantool: {row.error}")
-                    if reports.as_json:
-                        emit(json.dumps(reporting.row_json(row)))
-        self._tell(self._evaluation(found))
-
-    def _measures(self, name: str) -> Mapping[str, Measure]:
-        """Return the metrics for a picture; PI's depends on the picture's name, as its Ma is given by that."""
-        measures: dict[str, Measure] = {}
-        for metric in self.measured:
-            measures[metric] = self._pi(name) if metric == "pi" else self.bound[metric]
-        return measures
-
-    def _pi(self, name: str) -> Measure:
-        pristine, ma = self.parts["niqe"].value, score_of(self.ma, name)
-        assert isinstance(pristine, Pristine)
-        return lambda result, reference: pi(result, pristine, ma)
+                    if as_json:
+                        _print(reporting.row_json(row))
+        return found
 
     def _explain(self, label: str, result: Tensor, reference: Tensor | None) -> None:
         if reference is not None:
             for explaining in self.explaining[label]:
                 explaining.add(result, reference)
 
-    def _gather(self, label: str, result: Tensor, reference: Tensor | None) -> None:
-        if label in self.gatherers:
-            self.gatherers[label].add(result)
-
     def _fail(self, path: Path, error: InputError) -> None:
-        """Count a picture of a set that cannot be read; `rows` has told it already where it is measured by itself too."""
-        if not self.cases:
+        """Tell of a picture of a set that cannot be used, unless that is known already."""
+        if str(error) not in self.told:
+            self.told.add(str(error))
             self.failed += 1
             say(f"gantool: {error}")
+            if self.options.reports.as_json:
+                _print({"input": str(path), "status": "error", "error": str(error)})
 
-    def _evaluation(self, found: Sequence[Row]) -> Evaluation:
-        labels = tuple(contestant.label for contestant in self.contestants)
-        by_label = {label: [row for row in found if row.contestant == label] for label in labels}
-        means = {label: self._mean(of) for label, of in by_label.items()}
-        whole = {label: mean for label, mean in means.items() if mean}
-        made = {label: of for label, of in self.gatherers.items() if not any(row.error for row in by_label[label])}
+    def _evaluation(self, labels: Sequence[str], found: Sequence[Row], sets: Mapping[str, tuple[SetValue, ...]]) -> Evaluation:
+        seed, by_label = self.options.seed, {label: [row for row in found if row.contestant == label] for label in labels}
+        means = {label: statistics.means(of, self.pictured, seed) for label, of in by_label.items() if of}
+        if self.recipe.named == "pirm":
+            root = {label: (statistics.rmse(mean["mse-y"]),) for label, mean in means.items() if "mse-y" in mean}
+            sets = {label: (*root.get(label, ()), *sets.get(label, ())) for label in labels}
         return Evaluation(
-            labels,
-            self.measured,
-            tuple(found),
-            whole,
-            self.wholes.values(self.contestants, made, self._fail),
-            tuple(self._comparisons([by_label[label] for label in labels if label in whole])),
-            {label: self._explained(label) for label in whole if self.options.explain},
-            tuple(self._recipe()),
-            self.recipe.protocol,
+            contestants=tuple(labels),
+            metrics=self.pictured,
+            rows=tuple(found),
+            means=means,
+            sets=sets,
+            comparisons=statistics.comparisons([by_label[label] for label in labels], self.pictured, seed) if found else (),
+            explained={
+                label: tuple(each for explaining in self.explaining[label] for each in explaining.finish())
+                for label in means
+                if self.options.explain
+            },
+            recipe=tuple(self._recipe(any(mean.low is not None for of in means.values() for mean in of.values()))),
+            protocol=self.recipe.protocol,
         )
 
-    def _mean(self, of: Sequence[Row]) -> dict[str, Mean]:
-        """Return the means of the pictures' values, none where one is missing: a mean of fewer pictures is another number."""
-        if not of or any(row.error for row in of):
-            return {}
-        return {name: statistics.mean([row.values[name] for row in of], self.options.seed) for name in self.measured}
-
-    def _comparisons(self, contestants: Sequence[Sequence[Row]]) -> list[Comparison]:
-        """Compare each contestant with the first one, by what has a better and a worse."""
-        return [
-            statistics.compare(
-                metric,
-                contestants[0][0].contestant,
-                other[0].contestant,
-                [(a.values[metric], b.values[metric]) for a, b in zip(contestants[0], other, strict=True)],
-                METRICS[metric].better == "higher",
-                self.options.seed,
-            )
-            for other in contestants[1:]
-            for metric in self.measured
-            if METRICS[metric].better
-        ]
-
-    def _explained(self, label: str) -> tuple[Explained, ...]:
-        return tuple(each for explaining in self.explaining[label] for each in explaining.finish())
-
-    def _recipe(self) -> list[str]:
+    def _recipe(self, intervals: bool) -> Iterator[str]:
         lines = self.recipe.lines()
-        models = [contestant for contestant in self.contestants if isinstance(contestant, Upscaler)]
-        if models:
-            lines.insert(1, models[0].degradation.words)
-        lines += [part.words for part in self.parts.values()]
-        if len(self.cases) > 1:
-            lines.append(
-                f"intervals: percentiles of {statistics.RESAMPLES:,} bootstrap samples of pictures, seed {self.options.seed}"
-            )
-        return lines
+        yield lines[0]
+        yield from dict.fromkeys(each.degradation.words for each in self.contestants if isinstance(each, Upscaler))
+        yield from lines[1:]
+        yield from (self.parts[need].words for name in self.pictured for need in METRICS[name].needs)
+        if intervals:
+            samples = f"{statistics.RESAMPLES:,} bootstrap samples of pictures, seed {self.options.seed}"
+            yield f"intervals: the middle {statistics.LEVEL:.0%} of {samples}"
 
     def _tell(self, found: Evaluation) -> None:
+        """Write the reports, then print, as nobody may be listening any more."""
         reports = self.options.reports
-        if reports.as_json:
-            for summary in reporting.summaries(found, self.recipe.scale, self.recipe.border):
-                emit(json.dumps(summary))
-        else:
-            emit(reporting.table(found))
         if reports.csv is not None:
             reporting.write_csv(reports.csv, found)
         if reports.html is not None:
             page.write(reports.html, found, self._show)
-        failed = sum(row.error is not None for row in found.rows)
+        if reports.as_json:
+            for summary in reporting.summaries(found, self.recipe.scale, self.recipe.border):
+                _print(summary)
+        else:
+            emit_bytes(f"{reporting.table(found)}\n".encode())
+
+    def _judge(self, found: Sequence[Row]) -> None:
+        """End with status 1 if a picture failed."""
+        failed = sum(row.error is not None for row in found)
         if failed:
-            raise InputError(f"{failed} of {len(found.rows)} pictures could not be measured: the mean is withheld")
+            raise InputError(f"{failed} of {len(found)} pictures could not be measured: the mean is withheld")
         if self.failed:
             some = "1 picture" if self.failed == 1 else f"{self.failed} pictures"
             raise InputError(f"{some} could not be read: the numbers of their sets are withheld")
@@ -237,6 +223,11 @@ class _Run:
         return show(case, contestant, self.how)
 
 
+def _print(line: Mapping[str, Json]) -> None:
+    """Print an object; that nobody takes it ends the run, as the numbers are what it is for."""
+    emit_bytes(json.dumps(line, allow_nan=False).encode() + b"\n")
+
+
 def _check(options: Options) -> None:
     """Refuse what does not go together, before anything is loaded.
 
@@ -244,27 +235,79 @@ def _check(options: Options) -> None:
         UsageError: says what to add or to leave out.
     """
     recipe, names = options.recipe, options.recipe.metrics
-    if not options.results and not options.models:
-        raise UsageError("there is nothing to evaluate: name a folder of results, or a model with -m")
     if options.models and options.references is None:
         raise UsageError("-m makes results of true pictures: name their folder")
     if options.models and recipe.scale is None:
         raise UsageError("-m enlarges what was made small by the scale: add --scale 4, or another")
+    if options.models and (judged := _of(names, "labels")):
+        raise UsageError(f"{', '.join(judged)} judges results that lie in a folder: leave out -m")
     if options.degradation is not None and not options.models:
         raise UsageError("--degradation is for models named with -m: these results have been made already")
+    if {"seg", "accuracy"} <= set(names):
+        raise UsageError("seg takes label pictures for references and accuracy real ones: ask for one at a time")
+    if options.degradation not in (None, BICUBIC) and recipe.named in _PLAIN:
+        raise UsageError(f"--protocol {recipe.named} is of bicubic reductions: leave out --protocol or --degradation")
+    _check_references(options)
+    _check_use(options)
+    _check_reports(options)
+
+
+def _check_references(options: Options) -> None:
+    names = options.recipe.metrics
     if options.references is None and (paired := [*_of(names, "pair", "sets"), *(n for n in names if n == "seg")]):
         raise UsageError(f"{', '.join(paired)} compares results with true pictures: name their folder too")
-    if options.references and options.references.suffix == STATISTICS and (paired := _of(names, "pair")):
-        raise UsageError(f"{printable(options.references)} has statistics for fid, and {', '.join(paired)} needs the pictures")
     if options.explain and not set(names) & set(EXPLAINED):
         raise UsageError(f"--explain has other conventions of {', '.join(EXPLAINED)} only: add one of these to --metric")
-    if options.explain and options.references is None:
-        raise UsageError("--explain compares results with true pictures: name their folder too")
+    if options.references is not None and options.references.suffix == STATISTICS:
+        other = [name for name in names if name != "fid" and METRICS[name].kind in ("pair", "sets", "labels")]
+        if other or options.models:
+            what = f"{', '.join(other)} needs" if other else "-m needs"
+            raise UsageError(
+                f"{printable(options.references)} has statistics for fid, and {what} the pictures: name their folder"
+            )
+
+
+def _check_use(options: Options) -> None:
+    """Refuse options that no metric asked for would look at."""
+    names, networks = options.recipe.metrics, options.networks
+    given = {
+        "--ma": (options.ma, ("pi",)),
+        "--fid-variant": (options.variant, ("fid", "kid", "is")),
+        "--segmenter": (networks.segmenter, ("seg",)),
+        "--palette": (networks.palette, ("seg",)),
+        "--classifier": (networks.classifier, ("accuracy",)),
+        "--labels": (networks.labels, ("accuracy",)),
+    }
+    for flag, (value, users) in given.items():
+        if value is not None and not set(users) & set(names):
+            raise UsageError(f"{flag} is for {', '.join(users)}: add it to --metric, or leave {flag} out")
     if "pi" in names and options.ma is None:
         raise UsageError(MISSING)
-    for flag, path in (("--csv", options.reports.csv), ("--html", options.reports.html)):
+    if set(names) & {"kid", "is"} and find_spec("torch_fidelity") is None:
+        raise UsageError("kid and is are computed by torch-fidelity: pip install 'gantool[eval]'")
+
+
+def _check_reports(options: Options) -> None:
+    reports, networks = options.reports, options.networks
+    palette = Path(networks.palette) if networks.palette else None
+    named = [
+        *options.results,
+        options.references,
+        options.ma,
+        networks.segmenter,
+        networks.classifier,
+        networks.labels,
+        palette,
+    ]
+    files = [path for path in (*named, *options.weights.values(), options.settings.registry) if path is not None]
+    for flag, path in (("--csv", reports.csv), ("--html", reports.html)):
         if path is not None:
-            _check_output(flag, path, options.reports.overwrite)
+            _check_output(flag, path, reports.overwrite)
+            for file in files:
+                if path.exists() and file.exists() and path.samefile(file):
+                    raise UsageError(f"{flag} {printable(path)} is what is read: choose another name")
+    if reports.csv is not None and reports.html is not None and reports.csv.resolve() == reports.html.resolve():
+        raise UsageError(f"--csv and --html both name {printable(reports.csv)}: give each a file of its own")
 
 
 def _of(names: Sequence[str], *kinds: Kind) -> list[str]:
@@ -272,7 +315,7 @@ def _of(names: Sequence[str], *kinds: Kind) -> list[str]:
 
 
 def _check_output(flag: str, path: Path, overwrite: bool) -> None:
-    if path.suffix.lower() in EXTENSIONS or path.is_dir() or not os.access(path.parent, os.W_OK):
+    if str(path) == "-" or path.suffix.lower() in EXTENSIONS or path.is_dir() or not os.access(path.parent, os.W_OK):
         kind = flag.removeprefix("--")
         raise UsageError(f"{flag} {printable(path)} cannot be written: name a .{kind} file in a folder that takes one")
     if path.exists() and not overwrite:
@@ -283,27 +326,19 @@ def _contestants(options: Options) -> list[Contestant]:
     """Return who is evaluated, each under a label of its own.
 
     Raises:
-        UsageError: a model is not there or does not upscale so far; two have one name.
+        UsageError: a model is not there or does not upscale so far; one is named twice.
         WeightsError: a model's weights cannot be had.
     """
-    labels = _distinct([path.resolve().name for path in options.results], [str(path) for path in options.results])
-    found: list[Contestant] = [
-        Folder(label, path, options.max_pixels) for label, path in zip(labels, options.results, strict=True)
-    ]
-    if options.models:
-        text = BICUBIC if options.degradation is None else options.degradation
-        degradation = Degradation(text, options.recipe.scale or 1, options.seed)
-        loaded = [Upscaler.load(name, degradation, options.settings) for name in options.models]
-        names = _distinct([model.label for model in loaded], list(options.models))
-        found += [Upscaler(name, model.enlarger, degradation) for name, model in zip(names, loaded, strict=True)]
-    if len({contestant.label for contestant in found}) < len(found):
-        raise UsageError("the same results or models are named twice: name each once")
-    return found
-
-
-def _distinct(short: Sequence[str], long: Sequence[str]) -> list[str]:
-    """Return short names where they are distinct, else the long ones."""
-    return [name if short.count(name) == 1 else other for name, other in zip(short, long, strict=True)]
+    given = [*(str(path.resolve()) for path in options.results), *options.models]
+    if twice := [name for name in given if given.count(name) > 1]:
+        raise UsageError(f"{printable(twice[0])} is named twice: name each folder and model once")
+    text = BICUBIC if options.degradation is None else options.degradation
+    degradation = Degradation(text, options.recipe.scale or 1, options.seed)
+    models = [Upscaler.load(name, degradation, options.settings) for name in options.models]
+    short = [*(path.name or path.resolve().name for path in options.results), *(model.label for model in models)]
+    labels = [name if short.count(name) == 1 else full for name, full in zip(short, given, strict=True)]
+    folders = [Folder(label, path, options.max_pixels) for label, path in zip(labels, options.results, strict=False)]
+    return [*folders, *(replace(model, label=label) for label, model in zip(labels[len(folders) :], models, strict=True))]
 
 
 def _parts(options: Options) -> dict[str, Part]:
@@ -318,8 +353,26 @@ def _parts(options: Options) -> dict[str, Part]:
         if name not in needed:
             needs = f"these metrics look through {', '.join(needed)}" if needed else "these metrics need no weights"
             raise UsageError(f"--weights {printable(name)}=... is of no use here: {needs}")
-    settings = options.settings
-    return {
+    settings, device = options.settings, devices.choose_device(options.settings.device)
+    found = {
         name: frozen.part(name, options.weights.get(name), offline=settings.offline, registry=settings.registry)
         for name in needed
     }
+    for part in found.values():
+        if isinstance(part.value, nn.Module):
+            part.value.to(device)
+    return found
+
+
+def _wholes(options: Options, parts: Mapping[str, Part]) -> Wholes:
+    return Wholes(
+        metrics=options.recipe.metrics,
+        references=options.references,
+        recursive=options.recursive,
+        parts=parts,
+        variant=options.variant or VARIANT,
+        device=devices.choose_device(options.settings.device),
+        seed=options.seed,
+        networks=options.networks,
+        max_pixels=options.max_pixels,
+    )

@@ -7,28 +7,26 @@ numbers of its own: each part knows, by its hash, which it is, and says so in wo
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import prod
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gantool import cache, convert, modelfile, modelheader, weights
-from gantool.entries import Entry, entries
-from gantool.errors import UsageError, WeightsError, first_line, printable, unknown
+from gantool.entries import entries
+from gantool.errors import UsageError, WeightsError, printable, unknown
 from gantool.layers.features import FeatureNetwork, VGG16Features
+from gantool.layers.inception import Inception
 from gantool.metrics import dists, lpips, niqe
+from gantool.metrics.npz import arrays
 
 _FIRST = "features.0.weight"
 _DENSE = {"pre_logits.fc1": "classifier.0", "pre_logits.fc2": "classifier.3"}  # timm's names, of convolutions
 _PRISTINE = {"mu_pris_param": (1, 36), "cov_pris_param": (36, 36), "gaussian_window": (7, 7)}
-MAX_NPZ = 1 << 20  # bytes that NIQE's parameters unpack to at most; they are 11,000
-MAX_STATE = 100_000_000  # numbers in a network of unknown layout; Inception has 24 million
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,6 @@ class Part:
         value: what the metric's function takes.
         sha256: of the file.
         official: the file has the published numbers, by its hash.
-        source: the file, or the repository that it came from.
         words: all this for a recipe; where it is not official, that numbers through it are none to compare.
     """
 
@@ -48,7 +45,6 @@ class Part:
     value: object
     sha256: str
     official: bool
-    source: str
     words: str
 
 
@@ -84,7 +80,7 @@ def load(
     found = weights.find(reference or network, registry)
     if not isinstance(found, Path) and found.features != network:
         raise UsageError(f"{printable(found.name)} does not hold the features of {network}: name another with --features")
-    path = found if isinstance(found, Path) else _located(found, offline, "--features")
+    path = found if isinstance(found, Path) else weights.locate(found, offline, "--features")
     return _network(network, path), cache.sha256(path)
 
 
@@ -110,9 +106,9 @@ def part(name: str, file: Path | None = None, *, offline: bool = False, registry
         entry = next((each for each in entries(registry).values() if each.features == (kind.entry or name)), None)
         if entry is None:
             raise WeightsError(f"{name} ({kind.what}) is not at hand: get {kind.published} and give it with {option}")
-        path, source = _located(entry, offline, option), f"{entry.name} of {entry.repo}"
+        path, source = weights.locate(entry, offline, option), f"{entry.name} of {entry.repo}"
     value, sha256 = kind.read(path), cache.sha256(path)
-    return Part(name, value, sha256, sha256 in kind.hashes, source, _words(name, value, sha256, source))
+    return Part(name, value, sha256, sha256 in kind.hashes, _words(name, value, sha256, source))
 
 
 def _words(name: str, value: object, sha256: str, source: str) -> str:
@@ -124,13 +120,6 @@ def _words(name: str, value: object, sha256: str, source: str) -> str:
         f"{name}: {source} (sha256 {sha256[:8]}){colors} is not known to hold the published weights: a number through it is "
         f"NOT {kind.numbers}, to be compared with none but its own kind"
     )
-
-
-def _located(entry: Entry, offline: bool, option: str) -> Path:
-    try:
-        return weights.locate(entry, offline)
-    except WeightsError as error:
-        raise WeightsError(str(error).replace("with -m", f"with {option}")) from error  # which is how models are named
 
 
 def _network(network: str, path: Path) -> FeatureNetwork:
@@ -160,7 +149,8 @@ def _dense(path: Path) -> VGG16Features:
             fits = layer in _DENSE and isinstance(value, Tensor) and value.numel() == prod(shapes[key])
             named[key] = value.reshape(shapes[key]) if fits and isinstance(value, Tensor) else value
     tensors = _strict(named, shapes, path, "VGG16 with its dense layers: name a file of torchvision's or timm's layout")
-    result.load_state_dict({f"convolutions.{k}" if k.startswith("features.") else k: v for k, v in tensors.items()})
+    named_here = {f"convolutions.{key}" if key.startswith("features.") else key: value for key, value in tensors.items()}
+    result.load_state_dict(named_here, assign=True)
     return result
 
 
@@ -179,14 +169,12 @@ def _dists_weights(path: Path) -> dists.Weights:
     return dists.Weights(tensors["alpha"].flatten(), tensors["beta"].flatten())
 
 
-def _state(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a file, whose names and shapes the network that takes them checks."""
+def _inception(path: Path) -> Inception:
     found, _ = _tensors(path)
-    numbers = {key: value for key, value in found.items() if isinstance(value, Tensor) and _plain(value)}  # no counters
-    shapes = {key: tuple(value.shape) for key, value in numbers.items()}
-    if sum(map(prod, shapes.values())) > MAX_STATE:
-        raise WeightsError(f"{printable(path)} holds more than {MAX_STATE:,} numbers: it is of another network")
-    return _strict(numbers, shapes, path, "weights")
+    # which checks names and shapes before they are converted; counters are left out
+    network = Inception({key: value for key, value in found.items() if isinstance(value, Tensor) and _plain(value)})
+    _check_finite(network.state_dict(), path)
+    return network.float()
 
 
 def _pristine(path: Path) -> niqe.Pristine:
@@ -194,17 +182,12 @@ def _pristine(path: Path) -> niqe.Pristine:
     shown = printable(path)
     modelheader.sniff(path)  # says what is wrong with a file that is nothing of the kind
     try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(each.file_size for each in archive.infolist()) > MAX_NPZ:
-                raise WeightsError(f"{shown} unpacks to more than {MAX_NPZ >> 20} MiB: these are not the parameters of NIQE")
-        with np.load(path, allow_pickle=False) as file:
-            found: dict[str, object] = {name: torch.from_numpy(file[name]) for name in file.files}
-    except WeightsError:
-        raise
-    except (OSError, ValueError, TypeError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-        raise WeightsError(f"{shown} is no .npz of NIQE's parameters ({first_line(error)}): copy it again") from error
+        read = arrays(path, list(_PRISTINE))
+    except ValueError as error:
+        raise WeightsError(f"{shown} is no .npz of NIQE's parameters ({error}): copy it again") from error
+    found = dict(zip(_PRISTINE, read, strict=True))
     tensors = _strict(found, _PRISTINE, path, "the parameters of NIQE: name niqe_pris_params.npz of BasicSR", torch.float64)
-    mean, covariance, window = (tensors[name] for name in _PRISTINE)
+    mean, covariance, window = tensors.values()
     return niqe.Pristine(mean.flatten(), covariance, window)
 
 
@@ -236,9 +219,13 @@ def _strict(
     if found.keys() != shapes.keys() or any(tuple(plain[k].shape) != shapes[k] if k in plain else True for k in shapes):
         raise WeightsError(f"{printable(path)} does not hold {what}")
     tensors = {key: value.detach().to(dtype) for key, value in plain.items()}
+    _check_finite(tensors, path)
+    return tensors
+
+
+def _check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
     if not all(torch.isfinite(value).all() for value in tensors.values()):
         raise WeightsError(f"{printable(path)} holds values that are not finite: it is of no use")
-    return tensors
 
 
 def _plain(tensor: Tensor) -> bool:
@@ -287,7 +274,7 @@ _KINDS = {
         "github.com/mseitzer/pytorch-fid/releases, pt_inception-2015-12-05-6726825d.pth",
         ("6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",),
         "FID, KID or an Inception Score",
-        _state,
+        _inception,
     ),
     "lpips-alex": _Kind(
         "the heads of LPIPS 0.1 for AlexNet",

@@ -53,8 +53,13 @@ class Pin:
         return bool(COMMIT.fullmatch(self.commit) and SHA256.fullmatch(self.sha256) and plain)
 
 
-def fetch(entry: Entry, offline: bool = False) -> Path:
+def fetch(entry: Entry, offline: bool = False, option: str = "-m") -> Path:
     """Return a file of the Hub in the client's cache, downloaded if it is not there, with the right hash in any case.
+
+    Args:
+        entry: of weights.toml, or a reference to the Hub.
+        offline: never ask the network.
+        option: by which the user can name a file of his own instead.
 
     Raises:
         WeightsError: it cannot be had, or is not what it should be.
@@ -62,9 +67,9 @@ def fetch(entry: Entry, offline: bool = False) -> Path:
     offline = offline or constants.HF_HUB_OFFLINE
     pin = known_pin(entry)
     if pin is None and offline:
-        raise WeightsError(_absent(entry))
-    asked = pin or _ask(entry)
-    path = _checked(entry, asked, offline)
+        raise WeightsError(_absent(entry, option))
+    asked = pin or _ask(entry, option)
+    path = _checked(entry, asked, offline, option)
     if pin is None:
         cache.remember("pins.json", _key(entry), asdict(asked))
         where = printable(cache.folder() / "pins.json")
@@ -96,7 +101,7 @@ def _key(entry: Entry) -> str:
     return f"{entry.repo}@{entry.revision or 'main'}:{entry.file or ''}"
 
 
-def _ask(entry: Entry) -> Pin:
+def _ask(entry: Entry, option: str) -> Pin:
     """Ask the Hub for commit and hash.
 
     Raises:
@@ -105,7 +110,9 @@ def _ask(entry: Entry) -> Pin:
     repo, api = str(entry.repo), HfApi()
     timeout = constants.HF_HUB_ETAG_TIMEOUT
     info = _guarded(
-        lambda: _patiently(lambda: api.model_info(repo, revision=entry.revision, files_metadata=True, timeout=timeout)), entry
+        lambda: _patiently(lambda: api.model_info(repo, revision=entry.revision, files_metadata=True, timeout=timeout)),
+        entry,
+        option,
     )
     files = {str(sibling.rfilename): sibling.lfs for sibling in info.siblings or []}
     file = entry.file or _only_weights(entry, list(files))
@@ -153,11 +160,11 @@ def _names(files: list[str]) -> str:
     return ", ".join(printable(file)[:80] for file in files[:5]) + ", ..." * (len(files) > 5) if files else "no files"
 
 
-def _checked(entry: Entry, pin: Pin, offline: bool) -> Path:
+def _checked(entry: Entry, pin: Pin, offline: bool, option: str) -> Path:
     """Return the file with the right hash; a wrong one is removed from the cache and fetched once more."""
     found = ""
     for _ in range(1 if offline else 2):
-        path = _download(entry, pin, offline)
+        path = _download(entry, pin, offline, option)
         stamp = cache.stamp(path)
         found = cache.sha256(path)
         if found == pin.sha256:
@@ -170,14 +177,14 @@ def _checked(entry: Entry, pin: Pin, offline: bool) -> Path:
     raise WeightsError(f"sha256 of {entry.name} ({pin.file} of {entry.repo}) is {found}, {said} says {pin.sha256}: {remedy}")
 
 
-def _download(entry: Entry, pin: Pin, offline: bool) -> Path:
+def _download(entry: Entry, pin: Pin, offline: bool, option: str) -> Path:
     """Return where the file lies in the cache; the client, which always asks the network for something, only fetches."""
     repo, root = str(entry.repo), Path(constants.HF_HUB_CACHE).resolve()
     found = try_to_load_from_cache(repo, pin.file, revision=pin.commit)
     if not isinstance(found, str):
         if offline:
-            raise WeightsError(_absent(entry))
-        found = _guarded(lambda: hf_hub_download(repo, pin.file, revision=pin.commit), entry)
+            raise WeightsError(_absent(entry, option))
+        found = _guarded(lambda: hf_hub_download(repo, pin.file, revision=pin.commit), entry, option)
     path = Path(found)
     if pin.commit not in path.parts or not path.resolve().is_relative_to(root):
         raise WeightsError(
@@ -186,7 +193,7 @@ def _download(entry: Entry, pin: Pin, offline: bool) -> Path:
     return path
 
 
-def _guarded(call: Callable[[], T], entry: Entry) -> T:
+def _guarded(call: Callable[[], T], entry: Entry, option: str) -> T:
     """Return what a call of the client returns, but wait no longer than makes sense, and say what went wrong.
 
     Raises:
@@ -204,13 +211,13 @@ def _guarded(call: Callable[[], T], entry: Entry) -> T:
 
     thread = threading.Thread(target=run, daemon=True)  # abandoned if it hangs: nothing can stop it
     thread.start()
-    _wait(thread, entry)
+    _wait(thread, entry, option)
     if errors:
-        raise WeightsError(_failure(entry, _cause(errors[0]))) from errors[0]
+        raise WeightsError(_failure(entry, _cause(errors[0]), option)) from errors[0]
     return results[0]
 
 
-def _wait(thread: threading.Thread, entry: Entry) -> None:
+def _wait(thread: threading.Thread, entry: Entry, option: str) -> None:
     begin = heard = reported = time.monotonic()
     most = 0
     while thread.is_alive():
@@ -220,7 +227,7 @@ def _wait(thread: threading.Thread, entry: Entry) -> None:
         if received > most:
             most, heard = received, now
         if now - heard > DEADLINE and thread.is_alive():
-            raise WeightsError(_failure(entry, f"nothing came for {DEADLINE:.0f} seconds"))
+            raise WeightsError(_failure(entry, f"nothing came for {DEADLINE:.0f} seconds", option))
         if now - reported >= REPORT_EVERY and thread.is_alive():
             reported = now
             say(f"{entry.name}: waiting for {entry.repo} for {now - begin:.0f} s, {received / 2**20:.1f} MiB received")
@@ -268,15 +275,15 @@ def _civil_client() -> Iterator[None]:
         client_logging.set_verbosity(level)
 
 
-def _absent(entry: Entry) -> str:
+def _absent(entry: Entry, option: str) -> str:
     return (
         f"{entry.name} is not in the cache ({printable(constants.HF_HUB_CACHE)}) and the network is not to be used: "
-        f"run `gantool models download {entry.name}` where there is one, or name a local file with -m"
+        f"run `gantool models download {entry.name}` where there is one, or name a local file with {option}"
     )
 
 
-def _failure(entry: Entry, cause: str) -> str:
-    remedy = "try again, check network and proxy, or name a local file with -m"
+def _failure(entry: Entry, cause: str, option: str) -> str:
+    remedy = f"try again, check network and proxy, or name a local file with {option}"
     return f"{entry.name} cannot be fetched from {entry.repo}: {cause}; {remedy}"
 
 

@@ -108,8 +108,13 @@ def state(entry: Entry) -> State:
     return "cached" if hub.cached(entry) else "not downloaded"
 
 
-def locate(entry: Entry, offline: bool = False) -> Path:
+def locate(entry: Entry, offline: bool = False, option: str = "-m") -> Path:
     """Return an entry's file with the right hash, fetched from the Hub if need be.
+
+    Args:
+        entry: whose file it is.
+        offline: never ask the network.
+        option: by which the user can name a file of his own instead.
 
     Raises:
         WeightsError: it cannot be had, or is not what it should be.
@@ -117,7 +122,7 @@ def locate(entry: Entry, offline: bool = False) -> Path:
     if not entry.bundled:
         from gantool import hub
 
-        return hub.fetch(entry, offline)
+        return hub.fetch(entry, offline, option)
     from gantool import cache
 
     path = BUNDLED / entry.bundled

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+import tifffile
 import torch
 from torch import Tensor
 
@@ -235,7 +240,12 @@ def test_a_picture_too_small_for_what_is_asked_is_an_item_that_fails(run_cli: Ru
     done = run_cli("evaluate", *sets, "--scale", 4)
     assert done.status == 1
     assert "d_x4.png: 32x8 pixels are too few for ssim" in done.err
-    assert "mean withheld: 3 of 4" in done.out
+    rows = {line.split()[0]: line.split()[1:] for line in done.out.splitlines()[1:5]}
+    assert rows["d_x4.png"][1] == "-"
+    assert float(rows["d_x4.png"][0]) > 0  # what can be measured is
+    [mean_line] = [line.split() for line in done.out.splitlines() if line.startswith("mean of 4")]
+    assert mean_line[4] == "withheld"
+    assert float(mean_line[3]) == pytest.approx(sum(float(values[0]) for values in rows.values()) / 4, abs=1e-3)
     assert run_cli("evaluate", *sets, "--scale", 4, "--metric", "psnr-y").status == 0
 
 
@@ -258,12 +268,14 @@ def test_the_csv_file_has_unrounded_numbers_the_mean_and_the_recipe_in_every_lin
 ) -> None:
     assert run_cli("evaluate", *sets, "--scale", 4, "--csv", tmp_path / "numbers.csv").status == 0
     values = expected(*sets, ["psnr-y", "ssim-y"], border=4)
-    *rows, last = csv_rows(tmp_path / "numbers.csv")
+    *rows, last, low, high = csv_rows(tmp_path / "numbers.csv")
     assert [{name: float(row[name]) for name in ("psnr-y", "ssim-y")} for row in rows] == values
     assert [row["reference"] for row in rows] == [str(sets[1] / f"{name}.png") for name in "abc"]
     assert last["result"] == "mean"
     assert float(last["ssim-y"]) == pytest.approx(mean(values, "ssim-y"), abs=1e-12)
-    assert all("protocol sr at scale 4" in row["recipe"] for row in [*rows, last])
+    assert [low["result"], high["result"]] == ["95 % from", "95 % to"]
+    assert float(low["psnr-y"]) < float(last["psnr-y"]) < float(high["psnr-y"])
+    assert all("protocol sr at scale 4" in row["recipe"] for row in [*rows, last, low, high])
 
 
 def test_an_existing_csv_file_is_replaced_only_when_asked(run_cli: Run, sets: tuple[Path, Path], tmp_path: Path) -> None:
@@ -285,6 +297,43 @@ def test_a_csv_file_that_cannot_be_or_would_replace_a_picture_is_refused_before_
     assert (refused.status, refused.out) == (2, "")
     assert "cannot be written" in refused.err
     assert (sets[1] / "a.png").read_bytes() == before
+
+
+def test_a_report_never_takes_the_place_of_what_is_read(run_cli: Run, sets: tuple[Path, Path], tmp_path: Path) -> None:
+    scores = tmp_path / "ma.csv"
+    scores.write_text("name,ma\na_x4.png,3\n")
+    link = tmp_path / "link.csv"
+    link.symlink_to(scores)
+    for target in (scores, link):
+        refused = run_cli("evaluate", sets[0], "--metric", "pi", "--ma", scores, "--csv", target, "--overwrite")
+        assert (refused.status, refused.out) == (2, "")
+        assert "is what is read" in refused.err
+    assert scores.read_text() == "name,ma\na_x4.png,3\n"
+
+
+def test_values_that_are_no_numbers_are_no_picture(run_cli: Run, sets: tuple[Path, Path], tmp_path: Path) -> None:
+    values = np.full((32, 40, 3), 0.5, np.float32)
+    values[7, 3] = np.nan
+    (sets[0] / "a_x4.png").unlink()
+    tifffile.imwrite(sets[0] / "a_x4.tif", values, photometric="rgb")
+    done = run_cli("evaluate", *sets, "--json")
+    first, *_, last = json_lines(done.out)
+    assert done.status == 1
+    assert (first["status"], last["mean"], last["measured"]) == ("error", None, 2)
+    assert "no numbers (NaN)" in first["error"]
+
+
+def test_numbers_that_nobody_takes_are_a_failure_but_reports_stand(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full here")
+    report = tmp_path / "numbers.csv"
+    command = [sys.executable, "-m", "gantool", "evaluate", *map(str, sets), "--csv", str(report)]
+    with Path("/dev/full").open("wb") as full:
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=environment, timeout=120)
+    assert done.returncode == 4
+    assert b"standard output cannot be written" in done.stderr
+    assert len(csv_rows(report)) == 6
 
 
 def test_transparent_pictures_are_refused_and_an_opaque_alpha_is_ignored(run_cli: Run, sets: tuple[Path, Path]) -> None:

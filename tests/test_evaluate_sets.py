@@ -65,8 +65,9 @@ def test_pictures_and_sets_are_measured_in_one_run_also_of_models(
         "bicubic-x2": ["swd"],
     }
     assert by_label["nearest-x2"]["sets"][0]["value"] != by_label["bicubic-x2"]["sets"][0]["value"]
-    header, *_, mean = (tmp_path / "a.csv").read_text().splitlines()
+    header, *table = (tmp_path / "a.csv").read_text().splitlines()
     assert header.startswith("result,reference,psnr-y,swd,contestant")
+    _, mean = (line for line in table if line.startswith("mean,"))
     assert float(mean.split(",")[3]) == pytest.approx(by_label["bicubic-x2"]["sets"][0]["value"])
 
 
@@ -180,3 +181,31 @@ def test_a_classifier_says_how_many_results_show_what_they_should(run_cli: Run, 
     refused = run_cli("evaluate", "-m", "bicubic", tmp_path / "real/dark", "--scale", 2, "--metric", "accuracy")
     assert refused.status == 2
     assert "leave out -m" in refused.err
+
+
+def test_sets_of_models_are_those_that_are_measured_and_faults_of_sets_cost_no_picture(
+    run_cli: Run, sets: tuple[Path, Path]
+) -> None:
+    """Sides are no multiples of 2, so results are smaller than the files of references."""
+    for path in sets[1].iterdir():
+        write(path, Picture(read(path).color[:, :47, :45]))
+    command = ["evaluate", "-m", "nearest", sets[1], "--scale", 2, "--metric", "psnr-y,swd", "--json"]
+    done = run_cli(*command)
+    assert done.status == 0
+    assert lines(done)[-1]["sets"][0]["value"] > 0
+    write(sets[1] / "w.png", Picture(read(PHOTO).color[:, :40, :40]))
+    mixed = run_cli(*command)  # swd takes one size
+    assert mixed.status != 0
+    assert mixed.err.count("\n") == 1
+    assert "40" in mixed.err
+
+
+def test_an_error_in_a_set_is_told_beside_the_pictures_numbers(run_cli: Run, sets: tuple[Path, Path]) -> None:
+    results = sets[0].parent / "copies"
+    shutil.copytree(sets[1], results)
+    for folder in (results, sets[1]):
+        write(folder / "w.png", Picture(read(PHOTO).color[:, :40, :40]))
+    done = run_cli("evaluate", results, sets[1], "--metric", "psnr,swd")
+    assert done.status == 1
+    assert "mean of 4" in done.out
+    assert "swd" in done.err

@@ -46,7 +46,7 @@ def inception() -> Part:
         elif not key.endswith("num_batches_tracked"):
             size = value[0].numel() if value.dim() == 4 else FEATURES
             state[key] = torch.randn(value.shape, generator=seeded) * (2 / size) ** 0.5
-    return Part("inception", state, "ab" * 32, False, "file", "in many words")
+    return Part("inception", Inception(state), "ab" * 32, False, "in many words")
 
 
 @pytest.fixture(autouse=True)
@@ -82,8 +82,7 @@ def test_one_pass_in_batches_finds_what_the_network_says_of_each_picture(
     monkeypatch.setattr("gantool.evaluation.gathering.BATCH", 2)
     pictures = [noise(3, 30, 40), noise(1, 25, 25), noise(3, 64, 20)]  # of all sizes, one of them gray
     found = gathered(pictures, LOOKED, inception, variant="clean")
-    network = Inception(inception.value)
-    answers = [network(prepared(picture.expand(3, -1, -1)[None], "clean")) for picture in pictures]
+    answers = [inception.value(prepared(picture.expand(3, -1, -1)[None], "clean")) for picture in pictures]
     features, logits = (torch.cat(rows) for rows in zip(*answers, strict=True))
     assert found.count == 3
     assert torch.allclose(found.features, features, rtol=1e-4, atol=1e-5)
@@ -108,11 +107,13 @@ def test_a_gatherer_for_fid_keeps_no_more_pictures_than_a_batch(inception: Part)
         gatherer.add(noise(3, 8, 8, seed=seed))
     assert [len(viewer._waiting) for viewer in gatherer._viewers] == [3]
     assert (gatherer._features, gatherer._logits) == (None, None)
-    assert gatherer.finish().count == BATCH + 3
+    assert gatherer.finish("mine").count == BATCH + 3
 
 
 def test_numbers_that_are_not_finite_are_refused(inception: Part) -> None:
-    broken = replace(inception, value={**inception.value, "fc.weight": torch.full((CLASSES, FEATURES), np.inf)})
+    broken = replace(
+        inception, value=Inception({**inception.value.state_dict(), "fc.weight": torch.full((CLASSES, FEATURES), 1e38)})
+    )
     with pytest.raises(WeightsError, match="no finite numbers"):
         gathered([noise(3, 16, 16)], ("is",), broken)
 
@@ -126,9 +127,9 @@ def test_what_precision_and_recall_look_at_is_torch_fidelity_s(tmp_path: Path) -
     ours = VGG16Features()
     named = {key.replace("features.", "convolutions.features.", 1): value for key, value in network.state_dict().items()}
     del network
-    ours.load_state_dict({key: named[key] for key in ours.state_dict()})
+    ours.load_state_dict({key: named[key] for key in ours.state_dict()}, assign=True)
     picture = noise(3, 50, 70)
-    found = gathered([picture], ("precision",), Part("vgg16-fc", ours, "", False, "", "vgg16"))
+    found = gathered([picture], ("precision",), Part("vgg16-fc", ours, "", False, "vgg16"))
     [expected] = oracle(picture[None])
     assert expected.std() > 0
     assert torch.allclose(found.looks, expected, rtol=1e-3, atol=1e-4 * float(expected.max()))
@@ -185,10 +186,54 @@ def test_a_folder_seen_before_is_not_read_again(folder: list[Path], inception: P
 
 def test_only_pixels_are_looked_at_again(folder: list[Path], inception: Part) -> None:
     pass_over(folder, inception, ("fid",))
-    found, reading = pass_over(folder, replace(inception, value={}), ("fid", "swd"))  # there is no network to ask
+    found, reading = pass_over(folder, replace(inception, value=None), ("fid", "swd"))  # there is no network to ask
     assert len(reading.read) == found.count == 3
     assert found.gaussian is not None
     assert (found.size, len(found.patches)) == ((20, 24), 1)
+
+
+def test_each_answer_is_remembered_on_its_own(folder: list[Path], inception: Part) -> None:
+    first, _ = pass_over(folder, inception, ("fid", "kid"))
+    blind = replace(inception, value=None)
+    for metric, fields in (("kid", (True, False)), ("fid", (False, True))):
+        found, reading = pass_over(folder, blind, (metric,))
+        assert (reading.read, found.count, found.jpegs) == ([], 3, 1)
+        assert (found.features is not None, found.gaussian is not None) == fields
+    found, reading = pass_over(folder, inception, ("is", "kid"))  # the first of which is new
+    assert len(reading.read) == found.count == len(found.logits) == 3
+    assert torch.equal(found.features, first.features)
+    found, reading = pass_over(folder, blind, LOOKED)
+    assert reading.read == []
+    assert all(value is not None for value in (found.features, found.logits, found.gaussian))
+
+
+def test_what_vgg16_says_does_not_depend_on_the_way_into_inception(folder: list[Path]) -> None:
+    class Looks(torch.nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.mean((1, 2, 3))[:, None].expand(-1, 4096)
+
+    part, reading = Part("vgg16-fc", Looks(), "ef" * 32, False, "vgg16"), Reading()
+    for metrics, variant in ((("recall",), "clean"), (("precision", "recall"), "legacy-tf")):
+        found = gathered_folder(folder, metrics, {part.name: part}, variant, CPU, 0, "set", reading, reading.on_error)
+        assert found.looks.shape == (3, 4096)
+    assert len(reading.read) == 3
+
+
+def test_much_memory_is_said_beforehand(
+    folder: list[Path], inception: Part, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pass_over(folder, inception, ("kid", "swd"))
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(remembering, "MUCH_BYTES", 3 * 4 * FEATURES)
+    found, _ = pass_over(folder[:2], inception, ("kid", "swd"))
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.startswith("0.0 GiB of memory will be taken by 2 pictures of set: if that is too much")
+    assert found.features.nbytes + sum(patches.nbytes for level in found.patches for patches in level) == 2 * (8192 + 37632)
+
+
+def test_networks_are_shared_between_gatherers(inception: Part) -> None:
+    gatherers = [Gatherer(("fid",), {"inception": inception}, "clean", CPU) for _ in range(2)]
+    assert all(gatherer._viewers[0]._network is inception.value for gatherer in gatherers)
 
 
 def test_anything_else_is_looked_at_anew(folder: list[Path], inception: Part) -> None:

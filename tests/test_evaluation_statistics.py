@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from math import inf
+from math import inf, isnan, nan
 
 import numpy as np
 import pytest
@@ -73,3 +73,16 @@ def test_without_scipy_all_but_p_is_there_and_the_extra_is_named(monkeypatch: py
     found = compare("psnr", "a", "b", [(30.0, 31.0), (30.0, 32.0)], True)
     assert (found.difference.value, found.wins, found.p) == (1.5, 1, None)
     assert "pip install 'gantool[eval]'" in found.why
+
+
+def test_infinities_both_ways_have_no_mean_but_wins() -> None:
+    found = compare("psnr", "a", "b", [(30.0, inf), (inf, 30.0), (30.0, 31.0)], True)
+    assert isnan(found.difference.value)
+    assert (found.difference.low, found.wins) == (None, pytest.approx(2 / 3))
+
+
+def test_a_value_that_is_no_number_leaves_nothing_to_compare() -> None:
+    found = compare("niqe", "a", "b", [(5.0, nan), (5.0, 4.0)], False)
+    assert isnan(found.difference.value)
+    assert isnan(found.wins)
+    assert (found.p, found.why) == (None, "a value is not a number")

@@ -106,6 +106,12 @@ def test_the_dense_layers_of_vgg16_are_those_of_torchvision_in_either_layout(con
         own(images[:, :, 1:])
 
 
+def test_vgg16_with_its_dense_layers_waits_for_weights_without_making_any() -> None:
+    found = VGG16Features()
+    assert all(parameter.is_meta and not parameter.requires_grad for parameter in found.parameters())
+    assert not any(buffer.is_meta for buffer in found.buffers())  # which come with no file
+
+
 def as_timm(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return weights of VGG16 in the layout of timm: dense layers are convolutions."""
     names = {"classifier.0": "pre_logits.fc1", "classifier.3": "pre_logits.fc2"}

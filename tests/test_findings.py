@@ -13,8 +13,8 @@ from gantool.images import read
 from gantool.layers.resampling import imresize
 
 PHOTO = Path(__file__).parent / "data/parrots.png"
-LIMITED = "its levels span 16 to 235: it was saved in video's limited range"
-STRETCHED = "its levels were stretched as if they had spanned 16 to 235"
+LIMITED = "its levels look as if they span 16 to 235, video's limited range"
+STRETCHED = "its levels look stretched, as if they had spanned 16 to 235"
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,9 @@ def test_noise_brightness_and_softness_are_no_such_faults(photo: Tensor) -> None
     noise = 25 * torch.randn(photo.shape, generator=torch.Generator().manual_seed(0))
     assert findings(levels(photo + noise), photo) == ()
     assert findings(levels(photo.float() + 12), photo) == ()
+    for gain in (0.8, 0.85, 0.9, 1.1, 1.15):
+        assert findings(levels(gain * (photo.float() - 128) + 128), photo) == ()
+    assert findings(levels(0.85 * photo.float() + 14), photo) == ()
     assert findings(torch.zeros_like(photo), photo) == ()
 
 

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import torch
 import torchmetrics
+import torchvision
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gantool import frozen
+from gantool import frozen, weights
 from gantool.entries import entries
 from gantool.errors import UsageError, WeightsError
 from gantool.layers.features import FeatureNetwork
+from gantool.layers.inception import CLASSES, Inception
 from gantool.metrics import METRICS
 
 SHIPPED = Path(torchmetrics.__file__).parent / "functional/image"  # has the published heads
@@ -66,7 +68,7 @@ def test_a_name_that_is_no_part_is_answered_with_the_near_ones() -> None:
 def test_published_heads_are_official_and_others_say_that_they_are_not(name: str, tmp_path: Path) -> None:
     path = SHIPPED / f"lpips_models/{name.removeprefix('lpips-')}.pth"
     found = frozen.part(name, path)
-    assert (found.official, found.source) == (True, path.name)
+    assert found.official
     assert found.words == f"{name}: {frozen.PARTS[name]}, as published (sha256 {found.sha256[:8]})"
     assert isinstance(found.value, list)
     assert all(head.ndim == 1 and head.min() >= 0 for head in found.value)
@@ -96,18 +98,34 @@ def test_caffes_squeezenet_says_that_it_does_not_give_lpips(shared: Path) -> Non
     assert "NOT LPIPS" in found.words
 
 
-def test_inceptions_state_comes_as_it_is_but_for_its_counters(tmp_path: Path) -> None:
-    state = {"fc.weight": torch.ones(2, 3).half(), "fc.bias": torch.ones(2), "bn.num_batches_tracked": torch.tensor(7)}
+def test_inception_is_built_with_its_weights_in_single_precision(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        layout = torchvision.models.inception_v3(num_classes=CLASSES, aux_logits=False, init_weights=False).state_dict()
+    state = {  # one number again and again, so that the file is small; counters are whole numbers
+        key: torch.ones((), dtype=torch.half if value.is_floating_point() else torch.long).expand(value.shape)
+        for key, value in layout.items()
+    }
     torch.save(state, tmp_path / "a.pth")
     found = frozen.part("inception", tmp_path / "a.pth").value
-    assert isinstance(found, dict)
-    assert {key: (value.dtype, tuple(value.shape)) for key, value in found.items()} == {
-        "fc.weight": (torch.float32, (2, 3)),
-        "fc.bias": (torch.float32, (2,)),
-    }
-    torch.save({"huge": torch.zeros(1).expand(101, 1_000_000)}, tmp_path / "b.pth")  # a small file that unpacks to 400 MB
-    with pytest.raises(WeightsError, match="more than 100,000,000 numbers"):
+    assert isinstance(found, Inception)
+    assert {value.dtype for value in found.state_dict().values() if value.is_floating_point()} == {torch.float32}
+    assert not any(parameter.is_meta or parameter.requires_grad for parameter in found.parameters())
+    torch.save(state | {"fc.weight": state["fc.weight"] * torch.nan}, tmp_path / "b.pth")
+    with pytest.raises(WeightsError, match=r"b\.pth holds values that are not finite"):
         frozen.part("inception", tmp_path / "b.pth")
+    torch.save(state | {"fc.weight": torch.zeros(1).expand(101, 1_000_000)}, tmp_path / "c.pth")
+    with pytest.raises(WeightsError, match=r"not those of FID's inception .*--weights inception=FILE"):
+        frozen.part("inception", tmp_path / "c.pth")
+
+
+def test_what_is_not_at_hand_is_asked_for_by_the_option_that_names_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(WeightsError, match=r"name a local file with --weights vgg16-fc=FILE$"):
+        frozen.part("vgg16-fc", offline=True)
+    with pytest.raises(WeightsError, match=r"name a local file with --features$"):
+        frozen.load("vgg16", None, offline=True)
+    with pytest.raises(WeightsError, match=r"name a local file with -m$"):
+        weights.locate(entries()["vgg16"], offline=True)
 
 
 def heads(change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
@@ -144,7 +162,7 @@ def parameters() -> dict[str, np.ndarray]:
         ({"cov_pris_param": np.full((36, 36), np.nan)}, "not finite"),
         ({"gaussian_window": np.array(["x"])}, r"is no \.npz of NIQE's parameters"),
         ({"gaussian_window": np.array([None])}, r"is no \.npz of NIQE's parameters"),
-        ({"more": np.zeros(200_000)}, "unpacks to more than 1 MiB"),
+        ({"cov_pris_param": np.zeros(9_000_000)}, "it unpacks to 68 MiB"),
     ],
 )
 def test_a_wrong_file_of_niqe_is_refused(change: dict[str, np.ndarray], said: str, tmp_path: Path) -> None:

@@ -155,6 +155,21 @@ def test_features_are_compared_in_bands_without_a_difference(metric: str, monkey
     assert measure(one, other) == pytest.approx(whole, rel=1e-12)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("metric", ["lpips", "lpips-vgg", "dists"])
+def test_pictures_follow_the_network_to_its_device(metric: str) -> None:
+    if metric == "dists":
+        parts: dict[str, object] = {"vgg16": network("vgg16"), "dists": Weights(*torch.rand(2, sum(CHANNELS)))}
+    else:
+        parts = parts_of(metric)
+    one, other = textured(96, 130)[None], noisy(textured(96, 130))[None]
+    expected = bind(metric, parts)(one, other)
+    backbone = parts[METRICS[metric].needs[0]]
+    assert isinstance(backbone, FeatureNetwork)
+    backbone.to("cuda")
+    assert bind(metric, parts)(one, other) == pytest.approx(expected, rel=1e-4)
+
+
 def test_channels_are_compared_in_chunks_without_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     weights = Weights(torch.rand(sum(CHANNELS)), torch.rand(sum(CHANNELS)))
     own, one, other = network("vgg16"), textured(32, 40)[None], textured(32, 40, seed=1)[None]
@@ -197,7 +212,6 @@ def test_niqe_is_the_distance_of_means_under_the_mean_covariance() -> None:
     assert niqe(image, pristine) == 0
     moved = Pristine(features.mean(0) + step, 8 * eye - covariance, WINDOW)  # whose mean with the picture's is 4
     assert niqe(image, moved) == pytest.approx(float(step.norm()) / 2)
-    assert pi(image, moved, 8.5) == pytest.approx((1.5 + float(step.norm()) / 2) / 2)
 
 
 def test_niqe_leaves_flat_blocks_and_what_lies_beside_whole_blocks_out() -> None:
@@ -228,6 +242,11 @@ def test_too_few_blocks_for_niqe_are_a_sentence(size: tuple[int, int], flat: boo
         InputError, match=f"niqe needs two blocks of 96x96 pixels.* {size[1]}x{size[0]} pixels give {found}: leave"
     ):
         niqe(image, pristine)
+
+
+def test_the_perceptual_index_is_half_of_niqe_and_of_what_ma_lacks_to_ten() -> None:
+    assert pi(5.0, 8.5) == 3.25
+    assert pi(0.0, 10.0) == 0
 
 
 def test_scores_of_ma_are_read_by_the_names_of_pictures(tmp_path: Path) -> None:

@@ -11,12 +11,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
-from scipy.stats import wasserstein_distance
+from scipy.stats import entropy, wasserstein_distance
 from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
-from torch_fidelity.metric_isc import isc_features_to_metric
-from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from gantool.errors import UsageError, WeightsError
@@ -157,10 +155,10 @@ def test_statistics_are_numpy_s_in_any_order_and_in_any_parts() -> None:
     features = 1e4 + torch.rand(150, 20, generator=random(), dtype=torch.float64)  # a mean that would drown a sum of squares
     whole = statistics(features, 150)
     shuffled = statistics(features[torch.randperm(150, generator=random(3))], 1)
-    merged = statistics(features[:40])
-    merged.merge(statistics(features[40:]))
-    merged.merge(Statistics(20))
-    for found in (whole, shuffled, merged):
+    uneven = statistics(features[:40], 40)
+    uneven.add(features[:0])
+    uneven.add(features[40:])
+    for found in (whole, shuffled, uneven):
         assert found.count == 150
         assert np.allclose(found.mean, features.mean(0), rtol=1e-13)
         assert np.allclose(found.covariance, np.cov(features.numpy(), rowvar=False), rtol=1e-8, atol=1e-10)
@@ -196,9 +194,26 @@ def test_files_that_hold_no_statistics_are_refused_in_a_sentence(tmp_path: Path)
         np.savez(path, **content)
         with pytest.raises(UsageError, match=r"bad\.npz.*name another"):
             fid_file.load(path)
+    np.savez(path, mu=np.zeros(2, int), sigma=np.eye(2, dtype=int))
+    with pytest.raises(UsageError, match=r"bad\.npz.*\(mu holds no numbers in floating point\): name another"):
+        fid_file.load(path)
     path.write_bytes(b"PK\3\4 and no more")
     with pytest.raises(UsageError, match=r"bad\.npz.*name another"):
         fid_file.load(path)
+
+
+def test_statistics_are_not_unpacked_before_their_size_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "large.npz"
+    np.savez_compressed(path, mu=np.zeros(3000), sigma=np.zeros((3000, 3000)))  # 72 MB, of which the file has 70 kB
+    monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("it was unpacked"))
+    with pytest.raises(UsageError, match=r"large\.npz.* \(it unpacks to 68 MiB, and 64 are enough\): name another"):
+        fid_file.load(path)
+
+
+def test_what_else_a_file_of_statistics_holds_may_be_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / "a.npz", arr_0=np.zeros(1000, np.uint8), mu=np.zeros(2), sigma=np.eye(2))  # others add the pictures
+    monkeypatch.setattr("gantool.metrics.npz.MAX_BYTES", 1000)
+    assert fid(fid_file.load(tmp_path / "a.npz"), gaussian([0, 0], [1, 1])) == 0
 
 
 def test_statistics_of_another_network_are_refused() -> None:
@@ -209,20 +224,24 @@ def test_statistics_of_another_network_are_refused() -> None:
 # --- kid, inception score ------------------------------------------------------------------------------------------------
 
 
-def test_kid_is_torch_fidelity_s_and_of_as_many_pictures_as_there_are() -> None:
-    one, other = torch.rand(60, 32, generator=random(1)), torch.rand(50, 32, generator=random(2)) + 0.1
-    options = {"kid_subset_size": 50, "kid_subsets": 100, "rng_seed": 2020, "verbose": False}
-    expected = kid_features_to_metric(one.double(), other.double(), **options)
-    single = kid_features_to_metric(one, other, **options)
-    assert kid(one, other)[0] == pytest.approx(single["kernel_inception_distance_mean"], abs=2e-6)
-    assert kid(one, other) == (expected["kernel_inception_distance_mean"], expected["kernel_inception_distance_std"])
+def squared_mmd(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the unbiased estimate by its definition, for sides of as many pictures."""
+    kernel = [(x @ y.T / one.shape[1] + 1) ** 3 for x, y in ((one, one), (other, other), (one, other))]
+    same = sum((k.sum() - k.trace()) / (len(one) * (len(one) - 1)) for k in kernel[:2])
+    return float(same - 2 * kernel[2].mean())
 
 
 def test_kid_is_the_difference_of_mean_kernels() -> None:
-    one, other = torch.rand(20, 8, generator=random(1)).double(), torch.rand(20, 8, generator=random(2)).double()
-    kernel = [(x @ y.T / 8 + 1) ** 3 for x, y in ((one, one), (other, other), (one, other))]
-    same = sum(float(k.sum() - k.trace()) / (20 * 19) for k in kernel[:2])
-    assert kid(one, other)[0] == pytest.approx(same - 2 * float(kernel[2].mean()), abs=1e-12)
+    one, other = torch.rand(20, 8, generator=random(1)), torch.rand(20, 8, generator=random(2))
+    assert kid(one, other)[0] == pytest.approx(squared_mmd(one.double().numpy(), other.double().numpy()), abs=1e-12)
+
+
+def test_kid_is_the_mean_over_subsets_of_as_many_pictures_as_there_are() -> None:
+    one, other = torch.rand(60, 32, generator=random(1)), torch.rand(50, 32, generator=random(2)) + 0.1
+    drawn = np.random.RandomState(2020)  # as torch-fidelity draws, so that its numbers are met
+    sides = [side.double().numpy() for side in (one, other)]
+    found = [squared_mmd(*(side[drawn.choice(len(side), 50, replace=False)] for side in sides)) for _ in range(100)]
+    assert kid(one, other) == pytest.approx((np.mean(found), np.std(found)), rel=1e-9)
 
 
 def test_kid_of_equal_distributions_is_0_on_average() -> None:
@@ -240,10 +259,14 @@ def test_the_inception_score_of_one_answer_is_1_and_of_k_sure_answers_k() -> Non
     assert 0 < spread < 0.1
 
 
-def test_the_inception_score_is_torch_fidelity_s() -> None:
+def test_the_inception_score_is_the_entropy_that_mixing_the_answers_adds() -> None:
     logits = 3 * torch.randn(95, 40, generator=random())
-    expected = isc_features_to_metric(logits)
-    assert inception_score(logits) == (expected["inception_score_mean"], expected["inception_score_std"])
+    answers = np.exp(logits.double().numpy())
+    answers /= answers.sum(1, keepdims=True)
+    mixed = answers[np.random.RandomState(2020).permutation(95)]  # as torch-fidelity shuffles, so that its numbers are met
+    splits = [mixed[95 * i // 10 : 95 * (i + 1) // 10] for i in range(10)]
+    scores = [np.exp(entropy(split.mean(0)) - entropy(split, axis=1).mean()) for split in splits]
+    assert inception_score(logits) == pytest.approx((np.mean(scores), np.std(scores)), rel=1e-9)
 
 
 def test_too_few_pictures_are_refused_in_a_sentence() -> None:
@@ -293,7 +316,7 @@ def test_a_picture_reaches_as_far_as_its_third_neighbour() -> None:
 # --- swd, diversity ------------------------------------------------------------------------------------------------------
 
 
-def described(images: Tensor, seed: int = 0) -> list[Tensor]:
+def described(images: Tensor, seed: int = 0) -> list[list[Tensor]]:
     found = Descriptors(seed)
     for image in images:
         found.add(image)
@@ -321,7 +344,8 @@ def test_a_pyramid_adds_up_to_its_image(shape: tuple[int, int]) -> None:
 
 
 def test_levels_end_before_a_side_of_less_than_16_pixels() -> None:
-    assert [level.shape for level in described(noise(2, 3, 70, 33))] == [(2, PATCHES, 3, 7, 7)] * 2
+    levels = described(noise(2, 3, 70, 33))
+    assert [torch.stack(level).shape for level in levels] == [(2, PATCHES, 3, 7, 7)] * 2
     assert len(described(noise(1, 3, 128, 128))) == 4
 
 
@@ -344,12 +368,37 @@ def test_swd_is_the_mean_of_distances_on_lines() -> None:
     sides = [described(noise(2, 3, 16, 16, seed=seed)) for seed in (1, 2)]
     rows = []
     for [patches] in sides:
-        one = patches.flatten(0, 1).double().numpy()
+        one = torch.cat(patches).double().numpy()
         rows.append(((one - one.mean((0, 2, 3), keepdims=True)) / one.std((0, 2, 3), keepdims=True)).reshape(len(one), -1))
     directions = torch.randn(512, 147, generator=random(4)).double().numpy()
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     expected = np.mean([wasserstein_distance(rows[0] @ d, rows[1] @ d) for d in directions])
     assert swd(*sides, 4) == [pytest.approx(1000 * expected, rel=1e-4)]
+
+
+def test_half_precision_moves_swd_by_a_twentieth_of_a_unit_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = [noise(3, 3, 64, 64), noise(3, 3, 64, 64, seed=5) // 2 + 60]
+    found = swd(*map(described, sides), 0)
+    monkeypatch.setattr(Tensor, "half", Tensor.float)
+    assert swd(*map(described, sides), 0) == pytest.approx(found, abs=0.05)
+
+
+def test_a_picture_leaves_38_kilobytes_a_level() -> None:
+    found = Descriptors(0)
+    for image in noise(3, 3, 64, 64):
+        found.add(image)
+    assert (
+        found.picture_bytes
+        == 3 * 128 * 7 * 7 * 3 * 2
+        == sum(patches.nbytes for level in found.levels() for patches in level) / 3
+    )
+
+
+def test_swd_does_not_depend_on_how_many_pictures_are_unpacked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = [described(noise(5, 3, 32, 32, seed=seed)) for seed in (0, 7)]
+    found = swd(*sides, 0)
+    monkeypatch.setattr("gantool.metrics.swd._CHUNK", 2)
+    assert swd(*sides, 0) == pytest.approx(found, rel=1e-5)
 
 
 def test_swd_takes_as_many_pictures_of_both_sides() -> None:

@@ -83,10 +83,17 @@ def test_floating_point_becomes_16_bits(kind: type[np.floating], channels: int, 
 
 def test_values_beyond_black_and_white_are_clipped_and_that_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     values = np.full((70, 5), 0.25, np.float32)
-    values[::9, 1:5] = [-0.5, 2, np.nan, np.inf]
+    values[::9, 1:5] = [-0.5, 2, -np.inf, np.inf]
     result = read(tiff(values))[:, :, 0]
     assert result[0].tolist() == [16384, 0, 65535, 0, 65535]
     assert capsys.readouterr().err.splitlines() == ["it: some of its values lie outside of 0 to 1, and were clipped"]
+
+
+def test_values_that_are_no_numbers_are_no_picture() -> None:
+    values = np.full((70, 5), 0.25, np.float32)
+    values[66, 3] = np.nan
+    with pytest.raises(InputError, match=r"some of its values are no numbers \(NaN\)"):
+        read(tiff(values))
 
 
 def test_whole_numbers_of_32_bits_become_16() -> None:

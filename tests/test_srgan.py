@@ -150,7 +150,7 @@ def test_the_content_loss_brings_features_nearer_at_any_layers_of_either_network
     ("changes", "said"),
     [
         ({"features": "squeezenet"}, "no layer of squeezenet named 'relu5_4'"),
-        ({"features": "alexnet"}, "no feature network named 'alexnet'"),
+        ({"features": "resnet"}, "no feature network named 'resnet'"),
         ({"patch": 8}, "patch 8 is too small"),
         ({"scale": 3}, "no scale 3"),
     ],

@@ -87,6 +87,7 @@ def test_a_run_leaves_a_model_that_its_verb_runs_with_no_flags(name: str, folder
     assert all(path.is_file() for path in made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cyclegan", "stargan", "pggan"])
 def test_a_killed_run_resumes_to_the_bits_of_an_unbroken_one(name: str, folders: Path, tmp_path: Path) -> None:
     more = {

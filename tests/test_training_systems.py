@@ -169,6 +169,7 @@ def test_on_two_pictures_what_asks_for_them_falls_and_else_the_judges_loss(name:
 # --- resuming --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "dtype"), [*((name, torch.float32) for name in NAMES), ("dcgan", torch.float16)])
 def test_a_run_stopped_within_a_stage_resumes_to_the_bits_of_an_unbroken_one(
     name: str, dtype: torch.dtype, tmp_path: Path

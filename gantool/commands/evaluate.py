@@ -81,9 +81,12 @@ def evaluate(
         ),
     ] = None,
     fid_variant: Annotated[
-        Literal["legacy-pytorch", "legacy-tf", "clean"],
-        typer.Option(help="How pictures are resized for fid, kid and is; numbers of one variant alone can be compared."),
-    ] = "legacy-pytorch",
+        Literal["legacy-pytorch", "legacy-tf", "clean"] | None,
+        typer.Option(
+            help="How pictures are resized for fid, kid and is, whose numbers compare within a variant only. "
+            "Default: legacy-pytorch."
+        ),
+    ] = None,
     segmenter: Annotated[
         Path | None,
         typer.Option(
@@ -136,25 +139,25 @@ def evaluate(
     folders, true = ([], results) if model and references is None else ([results], references)
     from gantool import evaluate as verb
     from gantool.engines import Settings
-    from gantool.evaluation.wholes import Judges
+    from gantool.evaluation.wholes import UserNetworks
 
     verb.run(
         verb.Options(
-            chosen,
-            (*folders, *(against or ())),
-            true,
-            tuple(model or ()),
-            degradation,
-            seed,
-            recursive,
-            explain,
-            _named_files(weight or ()),
-            fid_variant,
-            Judges(segmenter, classifier, labels, palette),
-            ma,
-            verb.Reports(csv, html, overwrite, json),
-            max_pixels,
-            Settings(device=device, dtype=dtype, offline=offline, registry=registry),
+            recipe=chosen,
+            results=(*folders, *(against or ())),
+            references=true,
+            models=tuple(model or ()),
+            degradation=degradation,
+            seed=seed,
+            recursive=recursive,
+            explain=explain,
+            weights=_named_files(weight or ()),
+            variant=fid_variant,
+            networks=UserNetworks(segmenter=segmenter, classifier=classifier, labels=labels, palette=palette),
+            ma=ma,
+            reports=verb.Reports(csv=csv, html=html, overwrite=overwrite, as_json=json),
+            max_pixels=max_pixels,
+            settings=Settings(device=device, dtype=dtype, offline=offline, registry=registry),
         )
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from gantool import engines, images, jobs, outputs, weights
@@ -19,6 +20,8 @@ from gantool.evaluation.degrading import Degradation
 from gantool.images import MAX_PIXELS, Picture
 from gantool.scales import Target, check_reach
 
+_WARM = 32  # pixels a side of a first picture that is not timed: the first time takes longer
+
 
 @dataclass(frozen=True)
 class Case:
@@ -26,11 +29,13 @@ class Case:
 
     Attributes:
         name: what tables call it.
+        key: the reference's path from its folder on, the same whoever is evaluated; what noise is drawn by.
         reference: the true picture, if there is one.
         results: files by the contestant's label.
     """
 
     name: str
+    key: str
     reference: Path | None
     results: Mapping[str, Path]
 
@@ -99,15 +104,16 @@ class Upscaler:
         scale = float(degradation.scale)
         loaded = engines.load(weights.choose(reference, scale, settings.registry), settings)
         check_reach(scale, loaded.engine.scale, loaded.name, UsageError)
-        return cls(loaded.name, Enlarger(loaded.engine, Target(scale)), degradation)
+        enlarger = Enlarger(loaded.engine, Target(scale))
+        jobs.make(Picture(torch.zeros(3, _WARM, _WARM, dtype=torch.uint8)), enlarger, lambda share: None)
+        return cls(loaded.name, enlarger, degradation)
 
     def make(self, case: Case, reference: Tensor | None) -> Made:
         """Make the reference small and let the model enlarge it; the time is the model's alone."""
         assert reference is not None, "models are evaluated on references"
-        assert case.reference is not None, "models are evaluated on references"
         if min(reference.shape[1:]) == 0:
             raise InputError(f"{printable(case.name)} has fewer than {self.degradation.scale} pixels a side: leave it out")
-        small = self.degradation.apply(reference, case.reference.name)
+        small = self.degradation.apply(reference, case.key)
         begin = time.perf_counter()
         result = jobs.make(Picture(small), self.enlarger, lambda share: None).color
         return Made(result, seconds=time.perf_counter() - begin)
@@ -177,7 +183,8 @@ def cases(contestants: Sequence[Contestant], references: Path | None, recursive:
     folders = [contestant for contestant in contestants if isinstance(contestant, Folder)]
     only = folders[0] if len(folders) == len(contestants) == 1 else None
     if references is None and only:
-        return [Case(_name(path, only.path), None, {only.label: path}) for path in listed(only.path, recursive)]
+        paths = listed(only.path, recursive)
+        return [Case(_name(path, only.path), "", None, {only.label: path}) for path in paths]
     base = references or folders[0].path
     partners = {folder.label: {p.reference: p.result for p in find_pairs(folder.path, base, recursive)} for folder in folders}
     paths = list(next(iter(partners.values()))) if partners else listed(base, recursive)
@@ -185,7 +192,7 @@ def cases(contestants: Sequence[Contestant], references: Path | None, recursive:
     for path in paths:
         results = {label: of[path] for label, of in partners.items()}
         shown = _name(results[only.label], only.path) if only else _name(path, base)
-        found.append(Case(shown, path if references else None, results))
+        found.append(Case(shown, _name(path, base), path if references else None, results))
     return found
 
 

@@ -91,19 +91,25 @@ class Degradation:
         if self.text == BICUBIC:
             return imresize(reference[None], 1 / self.scale)[0]
         rng = np.random.default_rng([self.seed, zlib.crc32(name.encode("utf-8", "surrogateescape"))])
-        color = reference.expand(3, -1, -1)
-        small = _DRAWN[self.text](self.scale).degrade(color, rng) if self.text in _DRAWN else self._damaged(color, rng)
-        return small if len(reference) == 3 else small.float().mean(0, keepdim=True).round().to(torch.uint8)
+        if self.text not in _DRAWN:
+            return self._damaged(reference, rng)
+        return _like(_DRAWN[self.text](self.scale).degrade(reference.expand(3, -1, -1), rng), reference)
 
-    def _damaged(self, color: Tensor, rng: np.random.Generator) -> Tensor:
-        parts, image = self._parts(), color.float() / 255
+    def _damaged(self, reference: Tensor, rng: np.random.Generator) -> Tensor:
+        parts, image = self._parts(), reference.float() / 255
         if "blur" in parts:
             sigma = parts["blur"]
-            image = tensor(blur(array(image), gaussian(2 * ceil(4 * sigma) + 1, (sigma, sigma))))
+            kernel = gaussian(2 * ceil(4 * sigma) + 1, (sigma, sigma))
+            image = tensor(blur(array(image.expand(3, -1, -1)), kernel))[: len(reference)]
         small = add_noise(imresize(image[None], 1 / self.scale)[0], parts.get("noise", 0.0), rng)
         if "jpeg" in parts:
-            small = jpeg(small, int(parts["jpeg"]))
-        return (small.clamp(0, 1) * 255).round().to(torch.uint8)
+            small = jpeg(small.expand(3, -1, -1), int(parts["jpeg"]))
+        return _like((small.clamp(0, 1) * 255).round().to(torch.uint8), reference)
+
+
+def _like(small: Tensor, reference: Tensor) -> Tensor:
+    """Return a picture in gray where its reference is."""
+    return small if len(small) == len(reference) else small.float().mean(0, keepdim=True).round().to(torch.uint8)
 
 
 def _is_possible(kind: str, number: str) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from math import inf, log10
+from math import floor, inf, log10
 from statistics import fmean
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -48,12 +49,17 @@ class Explaining:
         self.own = own
         self.values: dict[str, list[float]] = {}
         self.errors: list[float] = []  # mean squared, for what is pooled
-        self.gray = False
+        self.gray, self.whole = False, True
 
     def add(self, result: Tensor, reference: Tensor) -> None:
-        """Score one pair (3|1, H, W) uint8, cropped but not shaved; what is too small for a convention is left out of it."""
+        """Score one pair (3|1, H, W) uint8, cropped but not shaved; with one that is too small there are no means."""
         self.gray |= len(reference) == 1
-        for words, value in self._scores(result, reference):
+        try:
+            scores = list(self._scores(result, reference))
+        except InputError:  # as the metric itself says
+            self.whole = False
+            return
+        for words, value in scores:
             self.values.setdefault(words, []).append(value)
 
     def _scores(self, result: Tensor, reference: Tensor) -> Iterator[tuple[str, float]]:
@@ -82,7 +88,7 @@ class Explaining:
     def finish(self) -> tuple[Explained, ...]:
         """Return the means of conventions that all pictures could be scored under, with their differences."""
         own = self.values.pop("as asked for", [])
-        if not own:
+        if not own or not self.whole:
             return ()
         found = {words: fmean(values) for words, values in self.values.items() if len(values) == len(own)}
         if not self.gray:
@@ -120,9 +126,19 @@ def _padded_ssim(one: Tensor, other: Tensor) -> float:
 
 
 def _reduced_ssim(one: Tensor, other: Tensor) -> float:
-    """Return SSIM as its authors' later code has it: pictures are first reduced to about 256 pixels by means of squares."""
-    factor = max(1, round(min(one.shape[2:]) / 256))
-    return ssim(*(F.avg_pool2d(images.double(), factor) for images in (one, other)))
+    """Return SSIM as its authors' later code has it: every f-th value of means over f x f pixels, for f = side / 256."""
+    factor = max(1, floor(min(one.shape[2:]) / 256 + 0.5))
+    return ssim(*(F.avg_pool2d(_symmetric(images.double(), factor), factor) for images in (one, other)))
+
+
+def _symmetric(images: Tensor, factor: int) -> Tensor:
+    """Return images with so many mirrored pixels beyond their border that each place has f x f pixels around it."""
+    before, after = (factor - 1) // 2, factor // 2
+    for axis in (2, 3):
+        length = images.shape[axis]
+        ends = images.narrow(axis, 0, before).flip(axis), images.narrow(axis, length - after, after).flip(axis)
+        images = torch.cat([ends[0], images, ends[1]], axis)
+    return images
 
 
 def _ssim_of(one: Tensor, other: Tensor, blur: Callable[[Tensor], Tensor], unbiased: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import product
 
 import torch
@@ -13,6 +12,11 @@ SIDE = 256  # pixels of the middle that are looked at, at most
 _COARSE = 8  # pixels a side whose mean tells of colours
 _SOFT = 4  # pixels a side whose mean tells of places: what enlarging loses is finer
 _CLEARLY = 0.5  # share of the squared error that a repair has to leave at most
+_INSIDE = 4  # levels that are surely not clipped
+_RANGES = {  # gain and offset of a result against its reference
+    "its levels look as if they span 16 to 235, video's limited range": (219 / 255, 16.0),
+    "its levels look stretched, as if they had spanned 16 to 235": (255 / 219, -16 * 255 / 219),
+}
 _NEARER = 0.85  # share that moving back has to leave at most: half a pixel leaves as much either way
 _FARTHEST = 8  # pixels that are thought of
 _SUSPECT = 4.0  # mean squared error, levels: below it there is nothing to explain
@@ -43,13 +47,18 @@ def _error(one: Tensor, other: Tensor) -> float:
 
 
 def _range(result: Tensor, reference: Tensor) -> str | None:
-    """Return what is wrong with the range of levels, if that is it."""
-    repairs: dict[str, Callable[[Tensor], Tensor]] = {
-        "its levels span 16 to 235: it was saved in video's limited range": lambda x: (x - 16) * 255 / 219,
-        "its levels were stretched as if they had spanned 16 to 235": lambda x: x * 219 / 255 + 16,
-    }
-    limit = _CLEARLY * _error(result, reference)
-    return next((words for words, repair in repairs.items() if _error(repair(result), reference) < limit), None)
+    """Return what is wrong with the range of levels, if that is it: a straight line leads from one range to the other."""
+    kept = (result > _INSIDE) & (result < 255 - _INSIDE)  # what was clipped lies on no line
+    if kept.sum() < 16:
+        return None
+    x, y = reference[kept], result[kept]
+    gain = float(((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum().clamp(min=1e-9))
+    for words, (slope, start) in _RANGES.items():
+        line = slope * x + start
+        near = abs(gain - slope) < 0.04 and abs(float((y - line).mean())) < 1
+        if near and _error(y, line) < _CLEARLY * _error(y, x):
+            return words
+    return None
 
 
 def _order(result: Tensor, reference: Tensor) -> str | None:

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from gantool.errors import WeightsError, printable
-from gantool.layers.inception import CLASSES, FEATURES, Inception, Variant, prepared, tensorflow_bilinear
+from gantool.layers.inception import CLASSES, FEATURES, Variant, prepared, tensorflow_bilinear
 from gantool.metrics.diversity import Diversity
 from gantool.metrics.fid import Gaussian, Statistics, load
-from gantool.metrics.swd import Descriptors
+from gantool.metrics.swd import Descriptors, Level
 
 if TYPE_CHECKING:
     from gantool.frozen import Part
     from gantool.layers.features import VGG16Features
+    from gantool.layers.inception import Inception
 
 BATCH = 32  # pictures that a network sees at once
 VGG_SIDE, VGG_FEATURES = 224, 4096
@@ -38,7 +39,7 @@ class Gathered:
         features: (N, 2048) float32 of Inception, 8 kB a picture, for `kid`.
         logits: (N, 1008) float32 without the classifier's bias, 4 kB a picture, for `is`.
         looks: (N, 4096) float32 of VGG16, 16 kB a picture, for `precision` and `recall`.
-        patches: by level, see `gantool.metrics.swd.Descriptors`: 74 kB a picture and level, for `swd`.
+        patches: by level, see `gantool.metrics.swd.Descriptors`: 38 kB a picture and level, for `swd`.
         size: of those pictures, (rows, columns).
         similarity: mean MS-SSIM of random pairs, for `ms-ssim-diversity`; None where there are fewer than two pictures.
         pairs: how many.
@@ -53,7 +54,7 @@ class Gathered:
     features: Tensor | None = None
     logits: Tensor | None = None
     looks: Tensor | None = None
-    patches: tuple[Tensor, ...] = ()
+    patches: tuple[Level, ...] = ()
     size: tuple[int, int] | None = None
     similarity: float | None = None
     pairs: int = 0
@@ -73,13 +74,10 @@ class Gatherer:
 
     Args:
         metrics: names out of `METRICS`, those of kind "set" and "sets"; others are left alone.
-        parts: what they need, by name.
+        parts: what they need, by name. Their networks are moved to the device, where other gatherers find them.
         variant: of Inception's input.
         device: where networks compute.
         seed: of patches and pairs; the same for both sides, so that equal sides are at distance 0.
-
-    Raises:
-        WeightsError: a file does not hold its network.
     """
 
     def __init__(
@@ -96,7 +94,7 @@ class Gatherer:
         self._diversity = Diversity(seed) if "ms-ssim-diversity" in wanted else None
         self._viewers: list[_Viewer] = []
         if wanted & {"fid", "kid", "is"}:
-            inception = Inception(cast("dict[str, Tensor]", parts["inception"].value)).to(device)
+            inception = cast("Inception", parts["inception"].value).to(device)
             self._viewers.append(_Viewer(lambda image: prepared(image, variant), inception, self._take_inception, device))
         if self._looks is not None:
             vgg = cast("VGG16Features", parts["vgg16-fc"].value).to(device)
@@ -123,7 +121,13 @@ class Gatherer:
         self._count += 1
         self._jpegs += jpeg
 
-    def finish(self, label: str = "") -> Gathered:
+    @property
+    def picture_bytes(self) -> int:
+        """What each picture leaves in memory, once there was one."""
+        rows = [found[0].shape[1] * found[0].itemsize for found in (self._features, self._logits, self._looks) if found]
+        return sum(rows) + (self._descriptors.picture_bytes if self._descriptors else 0)
+
+    def finish(self, label: str) -> Gathered:
         """Return what was gathered.
 
         Args:

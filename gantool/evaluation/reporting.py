@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from math import isfinite, sqrt
+from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite, isnan
 from pathlib import Path
 from statistics import fmean
 
@@ -13,7 +13,6 @@ from gantool.evaluation.values import Comparison, Evaluation, Explained, Json, M
 from gantool.files import atomic
 
 SHOWN = 3  # names of pictures in a note
-_REGIONS = (11.5, 12.5, 16.0)  # RMSE up to which results belong to regions 1, 2 and 3 of PIRM 2018
 TIME = "s/picture"
 
 
@@ -22,13 +21,13 @@ TIME = "s/picture"
 
 def table(found: Evaluation) -> str:
     """Return what is printed: pictures, means, numbers of sets, comparisons, notes, and the recipe in words."""
-    parts = [_pictures(found)] if found.rows else []
-    if found.rows and len(found.contestants) > 1:
+    parts = [_pictures(found)] if found.rows and found.metrics else []
+    if parts and len(found.contestants) > 1:
         parts.append(
             _grid([["mean", *_columns(found)], *(line for label in found.contestants for line in _means(found, label))])
         )
     parts += ["\n".join(lines) for lines in (_sets(found), _comparisons(found), _explained(found), _notes(found)) if lines]
-    return "\n\n".join([*parts, "\n".join([*_rmse(found), *found.recipe])])
+    return "\n\n".join([*parts, "\n".join(found.recipe)])
 
 
 def _columns(found: Evaluation) -> list[str]:
@@ -39,8 +38,8 @@ def _pictures(found: Evaluation) -> str:
     several = len(found.contestants) > 1
     lines = [["", *([""] if several else []), *_columns(found)]]
     for row in found.rows:
-        if not row.error:
-            values = [f"{row.values[metric]:.4f}" for metric in found.metrics]
+        if row.values:
+            values = [f"{row.values[metric]:.4f}" if metric in row.values else "-" for metric in found.metrics]
             time = [] if row.model_seconds is None else [f"{row.model_seconds:.2f}"]
             lines.append([printable(row.name), *([printable(row.contestant)] if several else []), *values, *time])
     if not several:
@@ -51,20 +50,22 @@ def _pictures(found: Evaluation) -> str:
 def _means(found: Evaluation, label: str) -> list[list[str]]:
     """Return the lines of a contestant's means and of their intervals."""
     rows, several = _of(found, label), len(found.contestants) > 1
-    measured = sum(row.error is None for row in rows)
-    means = found.means.get(label)
+    measured, means = sum(row.error is None for row in rows), found.means.get(label, {})
+    name = printable(label) if several else f"mean of {len(rows)}"
     if not means:
-        withheld = f"mean withheld: {measured} of {len(rows)} measured"
-        return [[f"{printable(label)}: {withheld}" if several else withheld]]
+        return [[f"{printable(label) + ': ' if several else ''}mean withheld: {measured} of {len(rows)} measured"]]
     time = [f"{seconds:.2f}"] if (seconds := model_seconds(found, label)) is not None else []
-    lines = [[printable(label) if several else f"mean of {measured}", *(f"{means[m].value:.4f}" for m in found.metrics), *time]]
-    for words, ends in (
-        ("  95 % from", [mean.low for mean in means.values()]),
-        ("  to", [mean.high for mean in means.values()]),
-    ):
-        if any(end is not None for end in ends):
-            lines.append([words, *("" if end is None else f"{end:.4f}" for end in ends)])
+    lines = [[name, *(f"{means[m].value:.4f}" if m in means else "withheld" for m in found.metrics), *time]]
+    for words, ends in _ends_of(found, means).items():
+        lines.append([f"  {words}", *("" if end is None else f"{end:.4f}" for end in ends)])
     return lines
+
+
+def _ends_of(found: Evaluation, means: Mapping[str, Mean]) -> dict[str, list[float | None]]:
+    """Return the ends of intervals by their names, for each metric, where there are any."""
+    low = [means[name].low if name in means else None for name in found.metrics]
+    high = [means[name].high if name in means else None for name in found.metrics]
+    return {"95 % from": low, "95 % to": high} if any(end is not None for end in low) else {}
 
 
 def _grid(lines: Sequence[Sequence[str]], names: int = 1) -> str:
@@ -87,10 +88,15 @@ def _sets(found: Evaluation) -> list[str]:
     for label, values in found.sets.items():
         of = f" of {printable(label)}" if len(found.contestants) > 1 else ""
         for value in values:
-            spread = "" if value.spread is None else f" ± {value.spread:.4f}"
-            lines.append(f"{value.metric}{of}: {value.value:.4f}{spread} ({value.words})")
+            spread = "" if value.spread is None else f" ± {_digits(value.spread)}"
+            lines.append(f"{value.metric}{of}: {_digits(value.value)}{spread} ({value.words})")
             lines += [f"  warning: {warning}" for warning in value.warnings]
     return lines
+
+
+def _digits(value: float) -> str:
+    """Return a number with four decimals, or six where four would tell too little, as of KID."""
+    return f"{value:.6f}" if 0 < abs(value) < 0.1 else f"{value:.4f}"
 
 
 def _comparisons(found: Evaluation) -> list[str]:
@@ -99,10 +105,10 @@ def _comparisons(found: Evaluation) -> list[str]:
 
 def _comparison(each: Comparison) -> str:
     p = each.why if each.p is None else f"p = {each.p:.2g} by Wilcoxon's signed-rank test"
-    return (
-        f"{printable(each.second)} against {printable(each.first)}: {each.metric} {each.difference.value:+.4f}"
-        f"{_interval(each.difference)}, better in {each.wins:.0%} of pictures, {p}"
-    )
+    who = f"{printable(each.second)} against {printable(each.first)}: {each.metric}"
+    if isnan(each.difference.value):
+        return f"{who}: values are infinite or no numbers, so there is no mean difference"
+    return f"{who} {each.difference.value:+.4f}{_interval(each.difference)}, better in {each.wins:.0%} of pictures, {p}"
 
 
 def _interval(mean: Mean) -> str:
@@ -138,16 +144,6 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
-def _rmse(found: Evaluation) -> Iterator[str]:
-    """Yield PIRM's root mean squared error of the set, and its region."""
-    for label, means in found.means.items():
-        if found.protocol == "pirm" and "mse-y" in means:
-            root = sqrt(means["mse-y"].value)
-            region = next((f"region {k}" for k, most in enumerate(_REGIONS, 1) if root <= most), "beyond region 3")
-            of = f" of {printable(label)}" if len(found.contestants) > 1 else ""
-            yield f"RMSE{of}: {root:.4f}, the root of the mean mse-y: {region} of PIRM 2018"
-
-
 def _of(found: Evaluation, label: str) -> list[Row]:
     return [row for row in found.rows if row.contestant == label]
 
@@ -168,11 +164,12 @@ def row_json(row: Row) -> dict[str, Json]:
         "reference": str(row.reference) if row.reference else None,
         "contestant": row.contestant,
     }
-    if row.error:
+    if row.error and not row.values:
         return {**paths, "status": "error", "error": row.error}
     time: dict[str, Json] = {} if row.model_seconds is None else {"model_seconds": round(row.model_seconds, 6)}
     notes: dict[str, Json] = {"note": "; ".join(row.notes)} if row.notes else {}
-    return {**paths, "status": "ok", "seconds": round(row.seconds, 6), **time, "values": _finite(row.values), **notes}
+    status: dict[str, Json] = {"status": "error", "error": row.error} if row.error else {"status": "ok"}
+    return {**paths, **status, "seconds": round(row.seconds, 6), **time, "values": _finite(row.values), **notes}
 
 
 def summaries(found: Evaluation, scale: int | None, border: int) -> Iterator[dict[str, Json]]:
@@ -184,8 +181,9 @@ def summaries(found: Evaluation, scale: int | None, border: int) -> Iterator[dic
             "second": each.second,
             "difference": _number(each.difference.value),
             "interval": _ends(each.difference),
-            "wins": each.wins,
+            "wins": _number(each.wins),
             "p": each.p,
+            **({"why": each.why} if each.why else {}),
         }
     for label in found.contestants:
         yield {
@@ -203,9 +201,9 @@ def _summary(found: Evaluation, label: str) -> dict[str, Json]:
     summary: dict[str, Json] = {
         "mean": {name: _number(mean.value) for name, mean in means.items()} if means else None,
         "interval": {name: _ends(mean) for name, mean in means.items()} if means else None,
-        "measured": sum(row.error is None for row in rows),
-        "pictures": len(rows),
     }
+    if rows:
+        summary |= {"measured": sum(row.error is None for row in rows), "pictures": len(rows)}
     if (seconds := model_seconds(found, label)) is not None:
         summary["model_seconds"] = seconds
     if found.sets.get(label):
@@ -219,7 +217,7 @@ def _set_json(value: SetValue) -> dict[str, Json]:
     return {
         "metric": value.metric,
         "value": _number(value.value),
-        "spread": value.spread,
+        "spread": None if value.spread is None else _number(value.spread),
         "recipe": value.words,
         "warnings": list(value.warnings),
         **({"details": dict(value.details)} if value.details else {}),
@@ -252,27 +250,42 @@ def _finite(values: Mapping[str, float]) -> dict[str, Json]:
 
 
 def write_csv(path: Path, found: Evaluation) -> None:
-    """Write a line a picture and a mean for each contestant, each with the recipe, so that a line alone says what it is.
+    """Write a line a picture, and for each contestant its means and the ends of their intervals.
 
-    Numbers of sets stand in columns of their own, in the line of the mean.
+    Each line has the recipe, so that it alone says what it is. Numbers of sets stand in columns of their own, in the line of
+    the mean.
     """
     sets = list(dict.fromkeys(value.metric for values in found.sets.values() for value in values))
-    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         lines = csv.writer(file)
-        lines.writerow(["result", "reference", *found.metrics, *sets, "contestant", "error", "note", "recipe"])
-        lines.writerows(_csv_rows(found, sets))
+        lines.writerow(["result", "reference", *found.metrics, *sets, "contestant", "seconds", "error", "note", "recipe"])
+        lines.writerows(_csv_pictures(found, len(sets)))
+        for label in found.contestants:
+            lines.writerows(_csv_means(found, label, sets))
 
 
-def _csv_rows(found: Evaluation, sets: Sequence[str]) -> Iterable[list[object]]:
-    words = "; ".join(found.recipe)
+def _csv_pictures(found: Evaluation, sets: int) -> Iterator[list[object]]:
     for row in found.rows:
         values = [row.values.get(metric, "") for metric in found.metrics]
-        named = [row.result or "", row.reference or "", *values, *[""] * len(sets)]
-        yield [*named, row.contestant, row.error or "", "; ".join(row.notes), words]
-    for label in found.contestants:
-        means, of = found.means.get(label, {}), {value.metric: value for value in found.sets.get(label, ())}
-        if means or of:
-            numbers = [means[metric].value if metric in means else "" for metric in found.metrics]
-            numbers += [of[metric].value if metric in of else "" for metric in sets]
-            recipe = "; ".join([words, *(f"{value.metric}: {value.words}" for value in of.values())])
-            yield ["mean", "", *numbers, label, "", "", recipe]
+        seconds = "" if row.model_seconds is None else row.model_seconds
+        told = [printable(row.contestant), seconds, row.error or "", "; ".join(row.notes), "; ".join(found.recipe)]
+        yield [_path(row.result), _path(row.reference), *values, *[""] * sets, *told]
+
+
+def _csv_means(found: Evaluation, label: str, sets: Sequence[str]) -> Iterator[list[object]]:
+    means, of = found.means.get(label, {}), {value.metric: value for value in found.sets.get(label, ())}
+    if not means and not of:
+        return
+    recipe = "; ".join([*found.recipe, *(f"{value.metric}: {value.words}" for value in of.values())])
+    seconds = model_seconds(found, label)
+    numbers = [of[metric].value if metric in of else "" for metric in sets]
+    told = [printable(label), "" if seconds is None else seconds, "", "", recipe]
+    yield ["mean", "", *(means[metric].value if metric in means else "" for metric in found.metrics), *numbers, *told]
+    for end, values in _ends_of(found, means).items():
+        shown = ["" if value is None else value for value in values]
+        yield [end, "", *shown, *[""] * len(sets), printable(label), "", "", "", recipe]
+
+
+def _path(path: Path | None) -> str:
+    """Return a path in UTF-8, with bytes that are none escaped, so that the file is UTF-8 throughout."""
+    return "" if path is None else str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -11,12 +11,14 @@ from pathlib import Path
 from torch import Tensor
 
 from gantool import metrics
-from gantool.errors import InputError, UsageError, printable
+from gantool.batch import unexpected
+from gantool.errors import GantoolError, InputError, UsageError, printable
 from gantool.evaluation.contestants import Case, Contestant, Made, opened
 from gantool.evaluation.findings import findings
 from gantool.evaluation.values import Row
 from gantool.images import MAX_PIXELS, Page, open_picture
 from gantool.metrics import Measure
+from gantool.metrics.pi import pi, score_of
 from gantool.metrics.protocols import Recipe
 
 SHOWN = 5  # names in a message
@@ -29,13 +31,15 @@ class Measuring:
 
     Attributes:
         recipe: how pictures are taken.
-        measures: metrics of pictures for one of a name, which some depend on.
+        measures: metrics of pictures, from `gantool.metrics.bind`.
+        ma: for `pi`: scores by pictures' names.
         looks: what else wants to see each pair, such as metrics of sets.
         max_pixels: larger pictures are refused.
     """
 
     recipe: Recipe
-    measures: Callable[[str], Mapping[str, Measure]]
+    measures: Mapping[str, Measure]
+    ma: Mapping[str, float] = field(default_factory=dict)
     looks: Sequence[Look] = field(default_factory=tuple)
     max_pixels: int = MAX_PIXELS
 
@@ -48,18 +52,20 @@ def rows(case: Case, contestants: Sequence[Contestant], how: Measuring) -> Itera
     except InputError as error:
         true = error
     for contestant in contestants:
-        result = case.results.get(contestant.label)
-        begin = time.perf_counter()
         try:
             if isinstance(true, InputError):
                 raise true
-            made = _made(case, contestant, true, how)
-            values, notes = _measured(case, contestant.label, made, true, how)
+            yield _measured(case, contestant.label, _made(case, contestant, true, how), true, how)
         except InputError as error:
-            yield Row(contestant.label, case.name, result, case.reference, error=str(error))
-        else:
-            seconds = time.perf_counter() - begin - (made.seconds or 0)
-            yield Row(contestant.label, case.name, result, case.reference, values, None, notes, seconds, made.seconds)
+            yield _failed(case, contestant.label, error)
+        except GantoolError:
+            raise
+        except Exception as error:  # a fault of ours with one picture must not cost the others
+            yield _failed(case, contestant.label, unexpected(printable(case.name), error))
+
+
+def _failed(case: Case, label: str, error: InputError) -> Row:
+    return Row(label, case.name, case.results.get(label), case.reference, error=str(error))
 
 
 def show(case: Case, contestant: Contestant, how: Measuring) -> tuple[Tensor, Tensor | None]:
@@ -80,17 +86,22 @@ def _made(case: Case, contestant: Contestant, true: Made | None, how: Measuring)
     return _cropped(contestant.make(case, true.color if true else None), how.recipe.multiple)
 
 
-def _measured(
-    case: Case, label: str, made: Made, true: Made | None, how: Measuring
-) -> tuple[dict[str, float], tuple[str, ...]]:
-    result, reference = made.color, (true or made).color
-    try:
-        values = metrics.apply(how.measures(case.name), result, reference, how.recipe.border)
-    except InputError as error:
-        raise InputError(f"{printable(case.results.get(label, case.name))}: {error}") from error
+def _measured(case: Case, label: str, made: Made, true: Made | None, how: Measuring) -> Row:
+    """Return a row; a metric that cannot be computed says why and leaves the others alone."""
+    file, values, faults = case.results.get(label), dict[str, float](), list[str]()
+    begin = time.perf_counter()
+    one, other = metrics.prepare(made.color, (true or made).color, how.recipe.border)
+    for name, measure in how.measures.items():
+        try:
+            value = measure(one, other)
+            values[name] = pi(value, score_of(how.ma, case.name)) if name == "pi" else value
+        except InputError as error:
+            faults.append(str(error))
     for look in how.looks:
-        look(label, result, true.color if true else None)
-    return values, tuple(_notes(made, true))
+        look(label, made.color, true.color if true else None)
+    told = f"{printable(file or case.name)}: {'; '.join(dict.fromkeys(faults))}" if faults else None
+    seconds = time.perf_counter() - begin
+    return Row(label, case.name, file, case.reference, values, told, tuple(_notes(made, true)), seconds, made.seconds)
 
 
 def _notes(made: Made, true: Made | None) -> Iterator[str]:
@@ -118,8 +129,8 @@ def _cropped(made: Made, multiple: int) -> Made:
     return replace(made, color=made.color[:, : height - height % multiple, : width - width % multiple])
 
 
-def check_sizes(cases: Iterable[Case], multiple: int, max_pixels: int = MAX_PIXELS) -> None:
-    """Refuse a whole set in which a result has not the size of its reference, whole or cropped to a multiple.
+def check_sizes(cases: Iterable[Case], recipe: Recipe, max_pixels: int = MAX_PIXELS) -> None:
+    """Refuse a whole set in which a result has not the size of its reference, whole or cropped as the recipe says.
 
     Only headers are read. Files that cannot be read are passed over: they are for `rows` to report.
 
@@ -131,12 +142,14 @@ def check_sizes(cases: Iterable[Case], multiple: int, max_pixels: int = MAX_PIXE
         for result in case.results.values():
             with suppress(InputError):
                 if case.reference is not None:
-                    wrong += _mismatch(result, case.reference, multiple, max_pixels)
+                    wrong += _mismatch(result, case.reference, recipe.multiple, max_pixels)
     if wrong:
         more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        remedy = f"--scale {recipe.scale or 4} crops references to a multiple of {recipe.scale or 4}"
+        if not recipe.crops:
+            remedy = f"--protocol {recipe.named} takes references whole, sr and rgb crop them to a multiple of the scale"
         raise UsageError(
-            f"results and references differ in size: {'; '.join(wrong[:SHOWN])}{more}. Nothing is resized to fit; "
-            f"--scale {multiple if multiple > 1 else 4} crops references to a multiple of {multiple if multiple > 1 else 4}"
+            f"results and references differ in size: {'; '.join(wrong[:SHOWN])}{more}. Nothing is resized to fit; {remedy}"
         )
 
 

@@ -69,8 +69,9 @@ def _told(value: SetValue, *sides: Gathered) -> SetValue:
 
 
 def _said(side: Gathered) -> str:
-    label = side.label or "this side"
-    return f"{label}, of an unknown number of pictures" if side.count is None else f"{side.count:,} pictures of {label}"
+    if side.count is None:
+        return f"{side.label}, of an unknown number of pictures"
+    return f"{side.count:,} pictures of {side.label}"
 
 
 def _compared(name: str, results: Gathered, references: Gathered, seed: int) -> SetValue:

@@ -26,6 +26,7 @@ from torch import Tensor
 from gantool.errors import InputError, UsageError, WeightsError, printable, unknown
 from gantool.evaluation import onnxprocess
 from gantool.evaluation.netinput import MAX_CLASSES, taken
+from gantool.evaluation.values import Json
 from gantool.metrics.luma import to_gray
 
 MAX_BYTES = 2 << 30  # of an ONNX file: protobuf has no larger messages
@@ -104,9 +105,13 @@ class UserNet:
         """Return which network it is, for a recipe."""
         return f"{self._name} (sha256 {self.sha256[:12]}, run by OpenCV {self.opencv}; takes {self.taken.words()})"
 
-    def name(self, index: int) -> str:
-        """Return what a class is called: its number where it has no name."""
-        return self.taken.names[index] if self.taken.names else str(index)
+    def identity(self) -> dict[str, Json]:
+        """Return which file it is, for reports."""
+        return {"network": self.path.name, "sha256": self.sha256}
+
+    def names(self, classes: int) -> tuple[str, ...]:
+        """Return what its classes, of which there are so many, are called: by their numbers where they have no names."""
+        return self.taken.names or tuple(map(str, range(classes)))
 
     def index(self, label: str) -> int:
         """Return the number of a class that is named, or given by its number.

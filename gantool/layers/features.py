@@ -140,8 +140,9 @@ class FeatureNetwork(nn.Module):
             if isinstance(module, nn.ReLU):
                 module.inplace = False  # what a convolution gave is asked for too
         mean, std = _COLORS[colors]
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        # no weights: they are there also where those are still to come, on the device "meta"
+        self.register_buffer("mean", torch.tensor(mean, device="cpu").view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std, device="cpu").view(1, 3, 1, 1), persistent=False)
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor, layers: Sequence[str]) -> list[Tensor]:
@@ -180,16 +181,18 @@ class FeatureNetwork(nn.Module):
 class VGG16Features(nn.Module):
     """VGG16 up to its second dense layer with its ReLU, without gradients: what precision and recall compare images by.
 
-    The keys of `classifier` are torchvision's.
+    It comes without weights, as 134 million random ones take a second: `load_state_dict(state, assign=True)` gives it some. The
+    keys of `classifier` are torchvision's.
     """
 
     SIDE = 224  # pixels
 
     def __init__(self) -> None:
         super().__init__()
-        self.convolutions = FeatureNetwork("vgg16")
-        dense = (nn.Linear(512 * 7 * 7, 4096), nn.ReLU(), nn.Identity(), nn.Linear(4096, 4096), nn.ReLU())
-        self.classifier = nn.Sequential(*dense)
+        with torch.device("meta"):
+            self.convolutions = FeatureNetwork("vgg16")
+            dense = (nn.Linear(512 * 7 * 7, 4096), nn.ReLU(), nn.Identity(), nn.Linear(4096, 4096), nn.ReLU())
+            self.classifier = nn.Sequential(*dense)
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -204,3 +207,8 @@ class VGG16Features(nn.Module):
         [found] = self.convolutions(images, ["pool5"])
         features: Tensor = self.classifier(found.flatten(1))
         return features
+
+
+def exact(x: Tensor) -> Tensor:
+    """Return a copy in float64, on the CPU where its device has no such numbers, as Apple's has none."""
+    return x.to("cpu" if x.device.type == "mps" else x.device, torch.float64, copy=True)

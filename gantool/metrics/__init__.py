@@ -80,9 +80,13 @@ METRICS: dict[str, Metric] = {
     ),
     "accuracy": Metric("share of results that a classifier sees as the wanted class", kind="labels", better="higher"),
 }
-"""Every metric; `psnr-y` is the function `psnr_y` of the file `psnr_y.py`, `lpips-vgg` is `lpips_vgg` of `lpips.py`."""
+"""Every metric. Of those of pictures, `psnr-y` is the function `psnr_y` of `psnr_y.py`, and likewise all but `_FUNCTIONS`."""
 
-_FILES = {"lpips-vgg": "lpips", "lpips-squeeze": "lpips"}  # functions that share a file
+_FUNCTIONS = {  # file and function where the name does not tell
+    "lpips-vgg": ("lpips", "lpips_vgg"),
+    "lpips-squeeze": ("lpips", "lpips_squeeze"),
+    "pi": ("niqe", "niqe"),  # the half that pictures tell; see `gantool.metrics.pi`
+}
 
 
 class Measure(Protocol):
@@ -109,15 +113,15 @@ def parse(text: str) -> tuple[str, ...]:
 
 
 def bind(name: str, parts: Mapping[str, object], rounded: bool = False) -> Measure:
-    """Return the function of a metric of kind "pair" or "picture" in `METRICS`, given what it needs.
+    """Return the function of a metric of kind "pair" or "picture" in `METRICS`, given what it needs; for `pi`, that of NIQE.
 
     Args:
         name: out of `METRICS`.
         parts: what `needs` names, each loaded.
         rounded: the luma is rounded to whole levels first; only metrics of the luma know this.
     """
-    metric, identifier = METRICS[name], name.replace("-", "_")
-    file = _FILES.get(name, identifier)
+    metric, same = METRICS[name], name.replace("-", "_")
+    file, identifier = _FUNCTIONS.get(name, (same, same))
     function = getattr(import_module(f"{__name__}.{file}"), identifier)
     needed = [parts[part] for part in metric.needs]
     if metric.kind == "picture":

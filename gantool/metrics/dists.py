@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.linalg import vecdot
 
 from gantool.errors import InputError
-from gantool.layers.features import FeatureNetwork
+from gantool.layers.features import FeatureNetwork, exact
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 CHANNELS = (3, 64, 128, 256, 512, 512)  # of the picture itself, then of the layers
@@ -43,7 +43,7 @@ def dists(result: Tensor, reference: Tensor, network: FeatureNetwork, weights: W
     Args:
         result: (1, 3|1, H, W) uint8; gray counts as three equal channels.
         reference: the same size.
-        network: VGG16, whose poolings are replaced by those of the paper.
+        network: VGG16, whose poolings are replaced by those of the paper, and on whose device all this is computed.
         weights: of the channels; only their shares in the sum of all count.
 
     Raises:
@@ -52,10 +52,11 @@ def dists(result: Tensor, reference: Tensor, network: FeatureNetwork, weights: W
     height, width = result.shape[2:]
     if min(height, width) < LEAST:
         raise InputError(f"{width}x{height} pixels are too few for dists, which halves them four times: leave it out")
-    pair = torch.cat([each.expand(-1, 3, -1, -1) for each in (result, reference)]).float() / 255
+    pair = torch.cat([each.expand(-1, 3, -1, -1) for each in (result, reference)]).to(network.mean.device).float() / 255
     texture, structure = (torch.split(each.double(), list(CHANNELS)) for each in (weights.texture, weights.structure))
     alike = 0.0
-    with torch.inference_mode():
+    # a GPU's shorter numbers for convolutions would be seen in the fourth digit
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for (one, other), alpha, beta in zip(_features(pair, network), texture, structure, strict=True):
             means, structures = _similarities(one.flatten(1), other.flatten(1))
             alike += float(alpha @ means + beta @ structures)
@@ -80,16 +81,16 @@ def _pooled(x: Tensor) -> Tensor:
 
 
 def _similarities(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the similarity of means, and of deviations from them, of each channel, (C) each, of features (C, P)."""
+    """Return the similarity of means, and of deviations from them, of each channel, (C) each on the CPU, of features (C, P)."""
     found = []
     channels = max(1, CHUNK_ELEMENTS // one.shape[1])
     for chunk in zip(torch.split(one, channels), torch.split(other, channels), strict=True):
-        x, y = (each.to(torch.float64, copy=True) for each in chunk)
+        x, y = map(exact, chunk)
         mean_x, mean_y = x.mean(1), y.mean(1)
         x.sub_(mean_x[:, None])
         y.sub_(mean_y[:, None])
         texture = (2 * mean_x * mean_y + EPSILON) / (mean_x.square() + mean_y.square() + EPSILON)
         spread, covariance = (sums / one.shape[1] for sums in (vecdot(x, x) + vecdot(y, y), vecdot(x, y)))
         found.append(torch.stack([texture, (2 * covariance + EPSILON) / (spread + EPSILON)]))
-    texture, structure = torch.cat(found, 1)
+    texture, structure = torch.cat(found, 1).cpu()
     return texture, structure

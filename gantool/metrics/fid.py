@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gantool.errors import UsageError, printable
+from gantool.metrics.npz import arrays
 
 
 @dataclass(frozen=True)
@@ -45,23 +45,14 @@ class Statistics:
 
     def add(self, features: Tensor) -> None:
         """Add features (N, D), one of each picture, of any floating type and on any device."""
-        if len(features):
-            rows = features.detach().to("cpu", torch.float64)
-            mean = rows.mean(0)
-            about = rows - mean
-            self._add(len(rows), mean, about.T @ about)
-
-    def merge(self, other: Statistics) -> None:
-        """Add all that others have seen."""
-        if other.count:
-            self._add(other.count, other.mean, other.scatter)
-
-    def _add(self, count: int, mean: Tensor, scatter: Tensor) -> None:
-        total = self.count + count
-        shift = mean - self.mean
-        self.scatter += scatter
-        self.scatter.addr_(shift, shift, alpha=self.count * count / total)
-        self.mean = self.mean + shift * (count / total)
+        if not len(features):
+            return
+        rows = features.detach().to("cpu", torch.float64)
+        mean, total = rows.mean(0), self.count + len(rows)
+        about, shift = rows - mean, mean - self.mean
+        self.scatter.addmm_(about.T, about)
+        self.scatter.addr_(shift, shift, alpha=self.count * len(rows) / total)
+        self.mean = self.mean + shift * (len(rows) / total)
         self.count = total
 
     @property
@@ -117,12 +108,12 @@ def load(path: Path) -> Gaussian:
     Raises:
         UsageError: the file cannot be read or holds something else.
     """
+    shown = printable(path)
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            mean, covariance = (torch.from_numpy(np.asarray(file[key], np.float64)) for key in ("mu", "sigma"))
-    except Exception as error:  # zipfile and numpy have a dozen words for a damaged file
-        raise UsageError(f"{printable(path)} is no .npz file with mu and sigma, as pytorch-fid writes: name another") from error
+        mean, covariance = arrays(path, ("mu", "sigma"))
+    except ValueError as error:
+        raise UsageError(f"{shown} is no .npz with mu and sigma of pytorch-fid ({error}): name another") from error
     size = len(mean) if mean.ndim == 1 else -1
     if covariance.shape != (size, size) or not torch.allclose(covariance, covariance.T, rtol=1e-4, atol=1e-6):
-        raise UsageError(f"mu and sigma of {printable(path)} are no mean and covariance of features: name another file")
+        raise UsageError(f"mu and sigma of {shown} are no mean and covariance of features: name another file")
     return Gaussian(mean, (covariance + covariance.T) / 2)

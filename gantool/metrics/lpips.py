@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gantool.errors import InputError, UsageError
-from gantool.layers.features import FeatureNetwork
+from gantool.layers.features import FeatureNetwork, exact
 
 LAYERS = {
     "alexnet": ("relu1", "relu2", "relu3", "relu4", "relu5"),
@@ -40,7 +40,7 @@ def lpips(result: Tensor, reference: Tensor, network: FeatureNetwork, heads: Seq
     Args:
         result: (1, 3|1, H, W) uint8; gray counts as three equal channels.
         reference: the same size.
-        network: the backbone.
+        network: the backbone, on whose device all this is computed.
         heads: weights (C) of each layer's channels.
 
     Raises:
@@ -60,9 +60,10 @@ def lpips_squeeze(result: Tensor, reference: Tensor, network: FeatureNetwork, he
 
 
 def _distance(result: Tensor, reference: Tensor, network: FeatureNetwork, heads: Sequence[Tensor], name: str) -> float:
-    pair = torch.cat([each.expand(-1, 3, -1, -1) for each in (result, reference)]).float() / 255
+    pair = torch.cat([each.expand(-1, 3, -1, -1) for each in (result, reference)]).to(network.mean.device).float() / 255
     try:
-        with torch.inference_mode():
+        # a GPU's shorter numbers for convolutions would be seen in the fourth digit
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             found = network.each(pair, LAYERS[network.name])
             return sum(_apart(features, head) for features, head in zip(found, heads, strict=True))
     except UsageError as error:
@@ -75,7 +76,7 @@ def _apart(pair: Tensor, head: Tensor) -> float:
     rows = max(1, BAND_ELEMENTS // (pair.shape[1] * pair.shape[3]))
     total = 0.0
     for band in torch.split(pair, rows, 2):
-        exact = band.double()
-        x, y = exact / (exact.square().sum(1, keepdim=True).sqrt() + 1e-10)
-        total += torch.einsum("chw,c->", (x - y).square(), head.double()).item()
+        vectors = exact(band)
+        x, y = vectors / (vectors.square().sum(1, keepdim=True).sqrt() + 1e-10)
+        total += torch.einsum("chw,c->", (x - y).square(), head.to(x)).item()
     return total / (pair.shape[2] * pair.shape[3])

@@ -11,10 +11,7 @@ from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path, PurePath
 
-from torch import Tensor
-
 from gantool.errors import InputError, UsageError, first_line, printable
-from gantool.metrics.niqe import Pristine, niqe
 
 HEADER = ["name", "ma"]
 LARGEST = 10.0  # of Ma's score
@@ -26,18 +23,14 @@ MISSING = (
 """The words where no file is given."""
 
 
-def pi(result: Tensor, pristine: Pristine, ma: float) -> float:
-    """Return ((10 - Ma) + NIQE) / 2 of a picture.
+def pi(niqe: float, ma: float) -> float:
+    """Return ((10 - Ma) + NIQE) / 2 of a picture's two scores.
 
     Args:
-        result: (1, 3|1, H, W) uint8.
-        pristine: what NIQE compares with.
+        niqe: of `gantool.metrics.niqe`.
         ma: the picture's score by Ma et al., 0 to 10.
-
-    Raises:
-        InputError: the picture is too small for NIQE.
     """
-    return ((LARGEST - ma) + niqe(result, pristine)) / 2
+    return ((LARGEST - ma) + niqe) / 2
 
 
 def read_ma(path: Path) -> dict[str, float]:

@@ -22,6 +22,7 @@ class Protocol:
         by_scale: the border has the scale's pixels more, and the scale has to be known.
         crops: references are cropped to a multiple of the scale.
         rounded: the luma is rounded to whole levels.
+        luma: errors are those of the luma, else of RGB.
     """
 
     words: str
@@ -30,6 +31,7 @@ class Protocol:
     by_scale: bool = False
     crops: bool = False
     rounded: bool = False
+    luma: bool = False
 
     def pixels(self, scale: int | None) -> int:
         """Return the pixels to be shaved."""
@@ -42,18 +44,21 @@ PROTOCOLS = {
         "psnr-y,ssim-y",
         by_scale=True,
         crops=True,
+        luma=True,
     ),
     "rgb": Protocol("BasicSR's tables: the same of RGB", "psnr,ssim", by_scale=True, crops=True),
     "ntire": Protocol("NTIRE 2017 and EDSR's DIV2K: RGB, scale + 6 pixels shaved", "psnr,ssim", 6, by_scale=True),
     "pirm": Protocol(
-        "PIRM 2018: luma rounded, 4 pixels shaved, RMSE of the set and its region; pi needs --ma",
+        "PIRM 2018: luma rounded, 4 pixels shaved, RMSE of the set and its region; pi takes --ma",
         "mse-y,niqe",
         4,
         rounded=True,
+        luma=True,
     ),
     "ntire20": Protocol("NTIRE 2020 and SRResCGAN: RGB, nothing shaved", "psnr,ssim,lpips"),
 }
 """Rules by name."""
+_RGB, _LUMA = ("psnr", "ssim", "mse"), ("psnr-y", "ssim-y", "mse-y")
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Recipe:
         crops: references are cropped at the right and the bottom to a multiple of the scale; else they are taken whole.
         rounded: the luma is rounded to whole levels.
         named: the name out of `PROTOCOLS` that was asked for.
+        degraded: low resolution was made otherwise than published numbers take it for.
     """
 
     metrics: tuple[str, ...]
@@ -75,6 +81,7 @@ class Recipe:
     crops: bool = True
     rounded: bool = False
     named: str | None = None
+    degraded: bool = False
 
     @property
     def multiple(self) -> int:
@@ -82,25 +89,39 @@ class Recipe:
         return self.scale if self.crops and self.scale else 1
 
     @property
+    def pictured(self) -> tuple[str, ...]:
+        """Those metrics that have a number for each picture."""
+        return tuple(metric for metric in self.metrics if METRICS[metric].kind in ("pair", "picture"))
+
+    @property
     def protocol(self) -> str | None:
         """The name out of `PROTOCOLS` under which these numbers can be compared with published ones, if any."""
-        if self.named:
+        if self.named or self.degraded or self.scale is None or self.border != self.scale:
             return self.named
-        if self.scale is None or self.border != self.scale:
-            return None
-        return "sr" if any(METRICS[metric].luma for metric in self.metrics) else "rgb"
+        named = {name: set(parse(PROTOCOLS[name].metrics)) & set(self.pictured) for name in ("sr", "rgb")}
+        return next((name for name, metrics in named.items() if metrics), None)
 
     def lines(self) -> list[str]:
         """Return the whole recipe in words: how pictures are taken, then each metric."""
+        rounding = ", rounded to whole levels" if self.rounded else ", unrounded"
+        lines = [self._taken()] if self.pictured else []
+        if len(self.pictured) < len(self.metrics):
+            lines.append("numbers of sets: whole 8-bit pictures, no border shaved")
+        for name in self.metrics:
+            metric = METRICS[name]
+            by = "" if metric.by == "gantool" else f", computed by {metric.by}"
+            lines.append(f"{name}: {metric.words.format(rounded=rounding)}{by}")
+        return lines
+
+    def _taken(self) -> str:
         cropped = f"references cropped to a multiple of {self.multiple}" if self.multiple > 1 else "references taken whole"
         shaved = f"{self.border} pixels shaved on each side" if self.border else "no border shaved"
-        if self.protocol:
-            name = f"protocol {self.protocol}" + (f" at scale {self.scale}" if self.scale else "")
-        else:
-            name = "no named protocol (super-resolution's tables crop and shave by the scale)"
-        taken = f"{name}: 8-bit pictures, {cropped}, {shaved}; the mean is that of the pictures' values"
-        rounding = "rounded to whole levels" if self.rounded else "unrounded"
-        return [taken, *(f"{metric}: {METRICS[metric].words.format(rounded=', ' + rounding)}" for metric in self.metrics)]
+        name = f"protocol {self.protocol}" if self.protocol else "no named protocol"
+        if self.protocol and self.scale:
+            name += f" at scale {self.scale}"
+        if not self.scale and not self.protocol:
+            name += " (super-resolution's tables crop and shave by the scale)"
+        return f"{name}: 8-bit pictures, {cropped}, {shaved}; the mean is that of the pictures' values"
 
 
 def recipe(metrics: str | None, protocol: str | None, scale: float | None, crop_border: str | None) -> Recipe:
@@ -123,6 +144,9 @@ def recipe(metrics: str | None, protocol: str | None, scale: float | None, crop_
     names, whole = parse(rules.metrics if metrics is None else metrics), _whole(scale)
     if protocol is None:
         return Recipe(names, whole, _border(crop_border, whole))
+    if wrong := sorted(set(names) & set(_RGB if rules.luma else _LUMA)):
+        side, other = ("the luma", "RGB") if rules.luma else ("RGB", "the luma")
+        raise UsageError(f"--protocol {protocol} measures {side}, and {', '.join(wrong)} {other}: leave out one of them")
     if rules.by_scale and whole is None:
         raise UsageError(f"--protocol {protocol} shaves by the scale: add --scale 4, or what the results were enlarged by")
     border = rules.pixels(whole)

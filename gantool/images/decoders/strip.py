@@ -94,12 +94,13 @@ class Strip:
         return True
 
     def _from_floats(self, values: Values) -> Band:
-        inside = (values >= 0) & (values <= 1)  # which excludes what is no number
+        if np.isnan(values).any():
+            raise ValueError("some of its values are no numbers (NaN)")
+        inside = (values >= 0) & (values <= 1)
         if not self._clipped and not inside.all():
             self._clipped = True
             say(f"{self._name}: some of its values lie outside of 0 to 1, and were clipped")
-        clipped = np.clip(np.nan_to_num(values, nan=0.0), 0, 1)
-        return (clipped * np.float64(65535) + 0.5).astype(np.uint16)
+        return (np.clip(values, 0, 1) * np.float64(65535) + 0.5).astype(np.uint16)
 
 
 def _page(image: Image, frames: int, name: str) -> Page:
