@@ -33,16 +33,22 @@ def begin(browser: Browser, rater: str) -> None:
     browser.find("#begin").click()
 
 
+def go_on(browser: Browser) -> None:
+    [button] = browser.wait(lambda: [e for e in browser.all("main button") if e.text == "Go on"] or None, "feedback")
+    browser.press("\n")
+    browser.wait(lambda: button not in browser.all("main button") or None, "its end")
+
+
 def answer(browser: Browser, trial: Trial, choice: int, first: int, by_key: bool) -> None:
     """Answer the trial on the screen, and go on where there is feedback."""
-    browser.find(ASKED)
-    if by_key:
-        browser.press(str(choice - first + 1))
-    else:
-        browser.all("main button")[choice - first].click()
+    if not (trial["kind"] == "practice" and first):  # examples of scores are told, not asked
+        browser.find(ASKED)
+        if by_key:
+            browser.press(str(choice - first + 1))
+        else:
+            browser.all("main button")[choice - first].click()
     if trial["kind"] == "practice":
-        browser.wait(lambda: browser.find("main button").text == "Go on" or None, "feedback")
-        browser.press("\n")
+        go_on(browser)
 
 
 def rate(browser: Browser, study: Study, rater: str, choose: Choose, first: int = 0, skip: int = 0) -> list[int]:
@@ -194,15 +200,16 @@ def test_small_pictures_are_enlarged_by_whole_numbers_and_large_ones_shrunk_with
 WATCH = """
 window.seen = [];
 const watch = (now) => {
-  const image = document.querySelector("main img");
-  window.seen.push([now, image !== null && image.hasAttribute("src") && getComputedStyle(image).visibility === "visible"]);
+  const images = Array.from(document.querySelectorAll("main img"));
+  const visible = (image) => image.hasAttribute("src") && getComputedStyle(image).visibility === "visible";
+  window.seen.push([now, images.filter(visible).map((image) => image.alt)]);
   requestAnimationFrame(watch);
 };
 requestAnimationFrame(watch);
 """
 
 
-def test_an_exposure_lasts_as_long_as_it_says_and_then_nothing_is_left_to_see(
+def test_two_exposures_in_turn_last_as_long_as_they_say_and_then_nothing_is_left_to_see(
     run_cli: Run, browser: Browser, tmp_path: Path
 ) -> None:
     for name, color in (("A", (255, 0, 255)), ("B", (0, 255, 255))):
@@ -217,12 +224,168 @@ def test_an_exposure_lasts_as_long_as_it_says_and_then_nothing_is_left_to_see(
     browser.find(ASKED)
     colors = shot(browser).reshape(-1, 3)
     assert not ((colors == (255, 0, 255)).all(1) | (colors == (0, 255, 255)).all(1)).any()
-    seen = [now for now, visible in browser.run("return window.seen") if visible]  # type: ignore[attr-defined]
-    assert abs(seen[-1] - seen[0] - 400) < 60
+    seen = [(now, names) for now, names in browser.run("return window.seen") if names]  # type: ignore[attr-defined]
+    first, second = ([now for now, names in seen if names == [name]] for name in ("Picture 1", "Picture 2"))
+    assert len(first) + len(second) == len(seen)  # never both
+    for times in (first, second):
+        assert abs(times[-1] - times[0] - 400) < 60
+    assert second[0] - first[-1] > 400  # nothing in between
     browser.press("1")
     [vote] = read_votes(saved(browser, study, "anna"))["votes"]
     assert abs(vote["shown"] - 400) <= 17  # half a frame of a screen of 30 a second
-    assert abs(seen[-1] - seen[0] - vote["shown"]) < 35
+    assert min(abs(times[-1] - times[0] - vote["shown"]) for times in (first, second)) < 35
+    assert vote["interrupted"] is False
+
+
+SCREENS = [(1366, 650), (1500, 700), (1590, 900), (1200, 900), (375, 667), (900, 350)]
+BOXES = (
+    "return Array.from(document.querySelectorAll('main img'), (i) => { const b = i.getBoundingClientRect(); "
+    "return [b.left, b.top, b.right, b.bottom]; });"
+)
+
+
+def resize(browser: Browser, width: int, height: int) -> None:
+    screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+
+
+@pytest.fixture
+def resized(browser: Browser) -> Iterator[None]:
+    yield
+    browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def boxes(browser: Browser, width: int, height: int) -> list[list[float]]:
+    """Return where pictures are, which has to be inside the window."""
+    assert browser.run("return [innerWidth, innerHeight]") == [width, height]
+    found: list[list[float]] = browser.run(BOXES)  # type: ignore[assignment]
+    assert all(left >= 0 and top >= 0 and right <= width and bottom <= height for left, top, right, bottom in found)
+    return found
+
+
+@pytest.mark.usefixtures("resized")
+@pytest.mark.parametrize(
+    "options", [(), ("--exposure", 60_000), ("--exposure", 60_000, "--inputs", "A")], ids=["ab", "exposed", "context"]
+)
+def test_results_are_side_by_side_and_on_the_screen_whatever_its_size_and_when_it_changes(
+    run_cli: Run, browser: Browser, tmp_path: Path, options: tuple[object, ...]
+) -> None:
+    args = [folder(tmp_path / name, "a", (768, 512), seed) for seed, name in enumerate("AB")]
+    study = made(run_cli, tmp_path, "ab", *args, "--checks", 0, *(args[0] if each == "A" else each for each in options))
+    for number, (width, height) in enumerate(SCREENS):
+        if number == 0 or options:  # with an exposure it is fitted once, before
+            resize(browser, width, height)
+            browser.open(study.page)
+            browser.run("localStorage.clear(); history.replaceState(null, '')")
+            browser.driver.refresh()
+            begin(browser, "anna")
+            browser.wait(lambda: browser.run("return document.getElementById('main').className") or None, "the pictures")
+        else:
+            resize(browser, width, height)
+            browser.wait(lambda: browser.run("return innerWidth") == width or None, "the window")  # noqa: B023
+            browser.run("return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        one, other, *_ = boxes(browser, width, height)
+        assert one[1] == other[1]
+        assert one[2] < other[0]
+        assert one[2] - one[0] > min(width / 2 - 90, height / 2 - 160)
+
+
+@pytest.mark.usefixtures("resized")
+@pytest.mark.parametrize(("width", "height"), [(1366, 650), (375, 667)])
+def test_pictures_in_turn_are_in_one_place_and_on_the_screen(
+    run_cli: Run, browser: Browser, tmp_path: Path, width: int, height: int
+) -> None:
+    args = [folder(tmp_path / name, "a", (768, 512), seed) for seed, name in enumerate("AB")]
+    study = made(run_cli, tmp_path, "real-fake", *args, "--checks", 0, "--practice", 0, "--exposure", 60_000)
+    resize(browser, width, height)
+    browser.open(study.page)
+    begin(browser, "anna")
+    browser.wait(lambda: browser.run("return document.getElementById('main').className") or None, "the pictures")
+    one, other = boxes(browser, width, height)
+    assert one == other
+    assert one[2] - one[0] > min(width - 60, 600)
+    assert [image.is_displayed() for image in browser.all("main img")] == [True, False]
+
+
+def test_practice_of_real_fake_shows_both_again_and_says_which_is_real(run_cli: Run, browser: Browser, tmp_path: Path) -> None:
+    args = [folder(tmp_path / name, seed=seed) for seed, name in enumerate("AB")]
+    study = made(run_cli, tmp_path, "real-fake", *args, "--checks", 0, "--practice", 1, "--exposure", 50)
+    browser.open(study.page)
+    begin(browser, "anna")
+    browser.find(ASKED)
+    assert browser.find("h1").text == "Which picture was real?"
+    browser.press("1")
+    real = study.trials[0]["options"].index("A")
+    browser.wait(lambda: browser.find("main button").text == "Go on" or None, "feedback")
+    said = [each.text for each in browser.all("figcaption")]
+    assert said == [f"{place + 1}: {'Real' if place == real else 'Generated'}" for place in range(2)]
+    assert browser.find("main p").text.startswith("Right." if real == 0 else "Wrong.")
+    for image, label in zip(browser.all("main img"), study.trials[0]["options"], strict=True):
+        pixels = read(tmp_path / label / study.trials[0]["picture"]).color.permute(1, 2, 0).numpy()
+        assert is_shown(browser, image, pixels.repeat(10, 0).repeat(10, 1))
+
+
+def test_examples_of_scores_are_shown_with_their_score_and_not_asked(run_cli: Run, browser: Browser, tmp_path: Path) -> None:
+    results, truth, low = (
+        folder(tmp_path / name, size=size) for name, size in (("A", (24, 16)), ("B", (24, 16)), ("C", (12, 8)))
+    )
+    study = made(run_cli, tmp_path, "mos", results, "--references", truth, "--inputs", low, "--checks", 0)
+    browser.open(study.page)
+    begin(browser, "anna")
+    for score in (1, 5):
+        browser.wait(lambda: f"example of {score}." in browser.find("main p").text or None, "the example")  # noqa: B023
+        assert browser.find("main img").is_displayed()
+        assert [each.text for each in browser.all("main button")] == ["Go on"]
+        browser.press("12345")
+        assert f"example of {score}." in browser.find("main p").text
+        go_on(browser)
+    browser.find(ASKED)
+    assert len(browser.all("main button")) == 5
+
+
+def test_an_exposure_ends_where_the_window_is_hidden_and_the_vote_says_so(
+    run_cli: Run, browser: Browser, tmp_path: Path
+) -> None:
+    args = [folder(tmp_path / name, "a", seed=seed) for seed, name in enumerate("AB")]
+    study = made(run_cli, tmp_path, "ab", *args, "--checks", 0, "--exposure", 30_000)
+    browser.open(study.page)
+    begin(browser, "anna")
+    browser.wait(lambda: browser.run("return document.getElementById('main').className") or None, "the pictures")
+    browser.run(
+        "Object.defineProperty(document, 'hidden', {value: true}); document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    assert browser.run("return document.getElementById('main').className") == ""
+    browser.find(ASKED)
+    browser.press("1")
+    [vote] = read_votes(saved(browser, study, "anna"))["votes"]
+    assert vote["interrupted"] is True
+    assert vote["shown"] < 20_000
+
+
+def test_sessions_of_two_raters_are_never_mixed(run_cli: Run, browser: Browser, tmp_path: Path) -> None:
+    args = [folder(tmp_path / name, seed=seed) for seed, name in enumerate("AB")]
+    study = made(run_cli, tmp_path, "ab", *args, "--checks", 0)
+    browser.open(study.page)
+    begin(browser, "anna")
+    for trial in study.trials[:2]:
+        answer(browser, trial, prefer("A")(trial), 0, by_key=False)
+    browser.find(ASKED)
+    browser.driver.refresh()
+    browser.find("#other").click()
+    assert browser.wait(lambda: browser.find("#begin").text == "Begin" or None, "the first page")
+    begin(browser, "bob")
+    answer(browser, study.trials[0], prefer("B")(study.trials[0]), 0, by_key=False)
+    browser.find(ASKED)
+    store = f"'gantool-study-{study.known['study']}'"
+    trials = json.dumps([{"trial": trial["id"]} for trial in study.trials[:3]])
+    foreign = f"localStorage.setItem({store}, JSON.stringify({{session: 'x', rater: 'carol', votes: {trials}}}))"
+    browser.run(foreign)  # another tab's, and longer
+    browser.driver.refresh()
+    assert browser.find("#rater").get_attribute("value") == "bob"
+    rate(browser, study, "bob", prefer("B"), skip=1)
+    handed = read_votes(saved(browser, study, "bob"))
+    assert [vote["choice"] for vote in handed["votes"]] == [prefer("B")(trial) for trial in study.trials]
+    assert len(handed["session"]) == 16
 
 
 HOSTILE = "<img src=x onerror=document.title='owned'>"

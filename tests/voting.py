@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -53,6 +55,11 @@ def made(run_cli: Run, place: Path, *args: object) -> Study:
     return Study(page, place / "study.key.json")
 
 
+def kept(study: Study, place: Path) -> Study:
+    """Return a study with a key and a folder for votes of its own."""
+    return Study(study.page, Path(shutil.copy(study.key, place)))
+
+
 def attentive(choose: Choose) -> Choose:
     """Return a rater who answers checks and practice rightly and else as `choose` says."""
     return lambda trial: trial["good"][0] if trial["good"] else choose(trial)
@@ -64,9 +71,10 @@ def prefer(label: str) -> Choose:
 
 
 def votes(study: Study, rater: str, choose: Choose, **changes: object) -> dict[str, Any]:
-    """Return what the page would save."""
+    """Return what the page would save; every rater has times of their own."""
+    times = Random(ascii(rater))
     answers = [
-        {"trial": trial["id"], "choice": choose(trial), "ms": 812.5, "shown": None, "scale": 1, "views": 1}
+        {"trial": trial["id"], "choice": choose(trial), "ms": times.uniform(500, 3000), "shown": None, "scale": 1, "views": 1}
         for trial in study.trials
     ]
     return {

@@ -21,7 +21,7 @@ def study_make(
     mode: Annotated[
         Literal["ab", "real-fake", "best-of-n", "mos"],
         typer.Argument(
-            help="ab: which of two results is better; real-fake: which picture is real; best-of-n: which of up to 9 is best; "
+            help="ab: which of two results is better; real-fake: which picture was real; best-of-n: which of up to 9 is best; "
             "mos: a score of 1 to 5 for each version of a picture."
         ),
     ],
@@ -60,27 +60,35 @@ def study_make(
             min=0,
             max=60_000,
             metavar="MS",
-            help="Milliseconds that pictures are shown; 0: until answered. Default: 1000 for real-fake, else 0.",
+            help="Milliseconds that each picture is shown; 0: until answered. Real-fake shows one after the other, with 0 side "
+            "by side. Default: 1000 for real-fake, else 0.",
         ),
     ] = None,
     practice: Annotated[
         int | None,
         typer.Option(
             min=0,
-            help="Pictures for questions before the others, with feedback and not scored. Default: 10 for real-fake, one of "
-            "each example for mos.",
+            help="Pictures that come first and are not scored: questions with feedback for real-fake, 10 by default; "
+            "examples for mos, one of each by default.",
         ),
     ] = None,
     checks: Annotated[
         int | None,
         typer.Option(
-            min=0, max=1000, help="Attention checks, where a picture is noise. Default: one in ten trials, at least 4."
+            min=0, max=1000, help="Attention checks, where noise is the wrong answer. Default: one in ten trials, at least 4."
         ),
     ] = None,
     pictures: Annotated[
         int | None, typer.Option(min=1, help="Score only so many pictures, drawn at random. Default: all.")
     ] = None,
-    question: Annotated[str | None, typer.Option(help="What the page asks, such as 'Which face is happier?'.")] = None,
+    question: Annotated[
+        str | None,
+        typer.Option(
+            help="What the page asks, such as 'Which face is happier?'; not for real-fake. It has to ask for the better one, "
+            "as attention checks expect noise to lose: ab and best-of-n want --checks beside it, 0 for others. For mos the "
+            "scale stays 1 bad to 5 excellent."
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Of order and sides: same seed, same page. Default: drawn, and kept in the key.")
     ] = None,

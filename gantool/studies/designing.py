@@ -1,9 +1,10 @@
 """What raters are shown, in which order and on which side: all drawn from one seed.
 
-Protocols: pairs of a real and a generated picture, each shown for a second after practice with feedback, are those of pix2pix
-(Isola et al., CVPR 2017, section 4.1); one picture at a time, real or not, is LAPGAN's (Denton et al., NIPS 2015); a choice
-among n results is StarGAN's (Choi et al., CVPR 2018); opinion scores of 1 to 5 for every version of a picture, after the
-nearest neighbour was shown as 1 and the original as 5, are SRGAN's (Ledig et al., CVPR 2017, section 3.6).
+Protocols: pairs of a real and a generated picture, one after the other, a second each, after practice with feedback, are near
+those of pix2pix (Isola et al., CVPR 2017, section 4.1), from which they depart as `UNLIKE` says; one picture at a time, real or
+not, is near LAPGAN's (Denton et al., NIPS 2015), whose times of exposure were drawn; a choice among n results is StarGAN's
+(Choi et al., CVPR 2018); opinion scores of 1 to 5 for every version of a picture, after the nearest neighbour was shown as 1
+and the original as 5, are SRGAN's (Ledig et al., CVPR 2017, section 3.6).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from random import Random
 from typing import Final, Literal, TypeAlias
 
 from gantool.errors import UsageError, printable
-from gantool.studies.gathering import Item, Labelled, by_name, by_size, size
+from gantool.studies.gathering import Item, Labelled, by_name, by_size, is_transparent, size
 
 Mode: TypeAlias = Literal["ab", "real-fake", "best-of-n", "mos"]
 Beside: TypeAlias = Literal["partner", "any", "none"]
@@ -25,9 +26,14 @@ NEAREST: Final = "nearest"  # labels of the two versions that anchor opinion sco
 ORIGINAL: Final = "original"
 NOISE: Final = "noise"
 REAL, GENERATED = 0, 1  # choices for a single picture
+UNLIKE: Final = (
+    "unlike pix2pix's study, it asks which picture was real, not which was generated, may have attention checks, which that "
+    "had not, and asks every rater about every pair, not about 40 of them: rates of the two are not to be compared as if alike"
+)
+LONGEST: Final = {"question": 500, "label": 255}  # characters: room for a folder's name, and on the screen
 QUESTIONS: Final[dict[Mode, str]] = {
     "ab": "Which picture is better?",
-    "real-fake": "Which picture is real?",
+    "real-fake": "Which picture was real?",
     "best-of-n": "Which picture is best?",
     "mos": "How good is this picture?",
 }
@@ -114,20 +120,27 @@ def design(plan: Plan, seed: int) -> Design:
     _check(plan)
     rng = Random(seed)
     beside = (plan.beside or "partner") if plan.mode == "real-fake" else None
-    practised, scored = _divided(_items(plan, beside, rng), plan, beside, rng)
+    practised, scored, left = _divided(_items(plan, beside, rng), plan, beside, rng)
     makers = {"ab": _choices, "best-of-n": _choices, "mos": _opinions, "real-fake": _doubts}
     trials = list(makers[plan.mode](scored, "trial", beside, rng))
     practice = list(makers[plan.mode](practised, "practice", beside, rng))
     rng.shuffle(trials)
     count = max(4, len(trials) // 10) if plan.checks is None else plan.checks
-    for check in _attention(practised if plan.mode == "real-fake" and practised else scored, plan.mode, beside, count, rng):
+    unscored = practised + left  # a check tells which picture is not noise, and so too much of one that is scored
+    for check in _attention(unscored or scored, plan.mode, beside, count, rng):
         trials.insert(rng.randrange(1, len(trials) + 1), check)
     labels = [each.label for each in plan.folders]
     if plan.mode == "mos":
         labels += [NEAREST] * (plan.sources is not None) + [ORIGINAL] * (plan.originals is not None)
     exposure = (1000 if plan.mode == "real-fake" else 0) if plan.exposure_ms is None else plan.exposure_ms
-    question = plan.question or ("Is this picture real?" if beside == "none" else QUESTIONS[plan.mode])
+    question = plan.question or _question(plan.mode, beside, exposure)
     return Design(plan.mode, tuple(labels), beside, exposure, question, seed, (*practice, *trials))
+
+
+def _question(mode: Mode, beside: Beside | None, exposure_ms: int) -> str:
+    if beside == "none":
+        return "Was this picture real?" if exposure_ms else "Is this picture real?"
+    return QUESTIONS[mode] if exposure_ms or mode != "real-fake" else "Which picture is real?"
 
 
 def _check(plan: Plan) -> None:
@@ -148,8 +161,21 @@ def _check(plan: Plan) -> None:
         _refuse("--beside", "it is for real-fake", plan.beside)
         unscored = "there is no right answer to practise without --inputs (worst) or --references (best) of the mode mos"
         _refuse("--practice", unscored, plan.practice and not anchored)
-    taken = {NEAREST, ORIGINAL} & {each.label for each in plan.folders} if anchored else set()
-    _refuse(f"the label {', '.join(sorted(taken))}", "it is an anchor's", taken)
+        if plan.question and plan.mode != "mos" and plan.checks is None:
+            raise UsageError(
+                "--question needs --checks beside it, as attention checks expect noise to lose: add --checks 4 if it asks for "
+                "the better picture, else --checks 0"
+            )
+    taken = {NEAREST, ORIGINAL} & {each.label for each in plan.folders} if plan.mode == "mos" else set()
+    _refuse(f"the label {', '.join(sorted(taken))}", "for mos it means an anchor; write OTHER=FOLDER", taken)
+    _check_length("question", "--question", plan.question or "")
+    for each in plan.folders:
+        _check_length("label", f"the label {printable(each.label[:20])}...", each.label)
+
+
+def _check_length(kind: str, what: str, text: str) -> None:
+    if len(text) > LONGEST[kind]:
+        raise UsageError(f"{what} has {len(text)} characters, more than {LONGEST[kind]}: use a shorter one")
 
 
 def _refuse(what: str, why: str, given: object) -> None:
@@ -159,10 +185,13 @@ def _refuse(what: str, why: str, given: object) -> None:
 
 def _items(plan: Plan, beside: Beside | None, rng: Random) -> list[Item]:
     if beside in ("any", "none"):
-        return by_size(plan.folders[0], plan.folders[1], rng)
-    items = by_name(plan.folders, plan.sources, plan.originals)
+        items = by_size(plan.folders[0], plan.folders[1], rng)
+    else:
+        items = by_name(plan.folders, plan.sources, plan.originals)
     for item in items:
         _check_sizes(item)
+        anchors = [path for path in (item.source, item.original) if path and plan.mode == "mos"]
+        _check_transparency([*item.versions.values(), *anchors])
     return items
 
 
@@ -178,8 +207,23 @@ def _check_sizes(item: Item) -> None:
         raise UsageError(f"versions of one picture have to have one size, which would tell them apart: {named}")
 
 
-def _divided(items: list[Item], plan: Plan, beside: Beside | None, rng: Random) -> tuple[list[Item], list[Item]]:
-    """Return the pictures for practice, and those that are scored.
+def _check_transparency(paths: Sequence[Path]) -> None:
+    """Refuse versions of which some let the page shine through.
+
+    Raises:
+        UsageError: there are such.
+    """
+    clear = [path for path in paths if is_transparent(path)]
+    if clear and len(clear) < len(paths):
+        opaque = next(path for path in paths if path not in clear)
+        raise UsageError(
+            f"{printable(clear[0])} has transparency and {printable(opaque)} has none, which would tell them apart: lay all on "
+            "one background"
+        )
+
+
+def _divided(items: list[Item], plan: Plan, beside: Beside | None, rng: Random) -> tuple[list[Item], list[Item], list[Item]]:
+    """Return the pictures for practice, those that are scored, and those left over.
 
     Raises:
         UsageError: there are too few.
@@ -188,18 +232,20 @@ def _divided(items: list[Item], plan: Plan, beside: Beside | None, rng: Random) 
     usual = default if plan.mode in ("real-fake", "mos") else 0
     practice = usual if plan.practice is None else plan.practice
     if practice >= len(items):
-        raise UsageError(
-            f"--practice {practice} leaves none of {len(items)} pictures to score: ask for less, or give more pictures"
-        )
-    if plan.mode == "real-fake" and beside != "none" and not practice and plan.checks != 0:
+        asked = f"--practice {practice}" if plan.practice is not None else f"practice, by default of {practice},"
+        noun = "picture" if len(items) == 1 else "pictures"
+        raise UsageError(f"{asked} leaves none of {len(items)} {noun} to score: use a lower --practice, or give more pictures")
+    rest = len(items) - practice
+    unscored = practice or (plan.pictures or rest) < rest
+    if plan.mode == "real-fake" and beside != "none" and not unscored and plan.checks != 0:
         raise UsageError(
             "attention checks of real-fake show real pictures of the practice: use --practice 1 or more, or --checks 0"
         )
-    rest = len(items) - practice
     if plan.pictures is not None and plan.pictures > rest:
         raise UsageError(f"--pictures {plan.pictures} are more than the {rest} that there are beside {practice} for practice")
-    drawn = rng.sample(items, practice + (rest if plan.pictures is None else plan.pictures))
-    return drawn[:practice], drawn[practice:]
+    drawn = rng.sample(items, len(items))
+    end = practice + (rest if plan.pictures is None else plan.pictures)
+    return drawn[:practice], drawn[practice:end], drawn[end:]
 
 
 def _orders(count: int, n: int, rng: Random) -> list[list[int]]:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Final
+
+import numpy as np
 
 from gantool.data.pairing import pair
 from gantool.errors import UsageError, printable
 from gantool.images import MAX_PIXELS, open_picture
 from gantool.outputs import pictures
+
+SHOWN: Final = 5  # names in a message
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,9 @@ def parse(arguments: Sequence[str]) -> list[Labelled]:
         label, equals, folder = text.partition("=")
         whole = Path(text)
         each = (
-            Labelled(label, Path(folder)) if equals and label and not whole.is_dir() else Labelled(whole.resolve().name, whole)
+            Labelled(label, Path(folder))
+            if equals and label and not os.path.isdir(text)
+            else Labelled(whole.resolve().name, whole)
         )
         if any(other.label == each.label for other in found):
             raise UsageError(
@@ -60,8 +68,15 @@ def parse(arguments: Sequence[str]) -> list[Labelled]:
     return found
 
 
+def _pictures(folder: Path) -> list[Path]:
+    try:
+        return pictures(folder, recursive=False)
+    except UsageError as error:
+        raise UsageError(f"no images found in {printable(folder)}: name the folder that they lie in, not one above") from error
+
+
 def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # which no name is too long for
         raise UsageError(f"{printable(folder)} is not a folder: name a folder of pictures")
 
 
@@ -75,7 +90,7 @@ def by_name(folders: Sequence[Labelled], sources: Path | None, originals: Path |
         if folder is not None:
             _check_folder(folder)
     base = originals or sources or folders[0].folder
-    names = [path.relative_to(base) for path in pictures(base, recursive=False)]
+    names = [path.relative_to(base) for path in _pictures(base)]
     files = {each.label: _partners(each.folder, base, names) for each in folders}
     inputs, truths = (_partners(f, base, names) if f else {} for f in (sources, originals))
     return [
@@ -88,8 +103,23 @@ def _partners(folder: Path, base: Path, names: Sequence[Path]) -> dict[Path, Pat
     """Return the file in a folder for every name in `base`."""
     if folder == base:
         return {name: base / name for name in names}
-    here = [path.relative_to(folder) for path in pictures(folder, recursive=False)]
-    return {found.reference: folder / found.result for found in pair(here, names)}
+    here = [path.relative_to(folder) for path in _pictures(folder)]
+    try:
+        return {found.reference: folder / found.result for found in pair(here, names)}
+    except UsageError as error:
+        problem = _missing(folder, names, here) or _missing(base, here, names) or f"{printable(folder)}: {error}"
+        raise UsageError(f"{problem}; pictures go together by name, as a.png and a_x4.png do") from error
+
+
+def _missing(folder: Path, wanted: Sequence[Path], here: Sequence[Path]) -> str:
+    """Return which pictures a folder lacks, going by how names begin on either side; nothing if it lacks none."""
+    lacks = [name for name in wanted if not any(_is_akin(name.stem, path.stem) for path in here)]
+    more = f" and {len(lacks) - SHOWN} more" if len(lacks) > SHOWN else ""
+    return f"{printable(folder)} has no picture for {', '.join(map(printable, lacks[:SHOWN]))}{more}" if lacks else ""
+
+
+def _is_akin(one: str, other: str) -> bool:
+    return one.startswith(other) or other.startswith(one)
 
 
 def by_size(real: Labelled, generated: Labelled, rng: Random) -> list[Item]:
@@ -103,12 +133,12 @@ def by_size(real: Labelled, generated: Labelled, rng: Random) -> list[Item]:
     Raises:
         UsageError: there are not enough real pictures of a size; sizes would tell the two kinds apart.
     """
-    files = pictures(real.folder, recursive=False)
+    files = _pictures(real.folder)
     free: dict[tuple[int, int], list[Path]] = {}
     for path in rng.sample(files, len(files)):
         free.setdefault(size(path), []).append(path)
     items = []
-    for path in pictures(generated.folder, recursive=False):
+    for path in _pictures(generated.folder):
         width, height = size(path)
         if not free.get((width, height)):
             raise UsageError(
@@ -127,3 +157,15 @@ def size(path: Path) -> tuple[int, int]:
     """
     with open_picture(path, printable(path), MAX_PIXELS) as reader:
         return reader.pages[0].width, reader.pages[0].height
+
+
+def is_transparent(path: Path) -> bool:
+    """Return whether anything behind a picture can be seen through it; a channel of full alpha everywhere does not count.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    with open_picture(path, printable(path), MAX_PIXELS) as reader:
+        if not reader.pages[0].alpha:
+            return False
+        return any(bool((band[:, :, -1] < np.iinfo(band.dtype).max).any()) for band in reader.bands())

@@ -41,13 +41,16 @@ def binomial_p(successes: int, trials: int) -> float:
 
 
 def student(values: Sequence[float], level: float = 0.95) -> Interval | None:
-    """Return the interval of the mean of a population by Student's t; None for fewer than two values.
+    """Return the interval of the mean of a population by Student's t.
+
+    There is none, None, for fewer than two values, and none for equal ones: without any spread its width would be zero, as if
+    the mean were known.
 
     Args:
         values: one an individual, independent, as if normally distributed.
         level: share of such intervals that hold the true mean.
     """
-    if len(values) < 2:
+    if len(set(values)) < 2:
         return None
     half = t_quantile((1 + level) / 2, len(values) - 1) * stdev(values) / sqrt(len(values))
     return Interval(fmean(values) - half, fmean(values) + half)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, get_args
 
 from gantool.errors import InputError, UsageError, printable
-from gantool.files import atomic
-from gantool.studies.designing import Beside, Design, Kind, Mode
+from gantool.studies.designing import MOST, NEAREST, ORIGINAL, Beside, Design, Kind, Mode
 from gantool.studies.making import Made
 from gantool.studies.reading import Table, read_table
 
 FORMAT: Final = "gantool-study-key"
 MOST_BYTES: Final = 100_000_000
+LABELS: Final[Mapping[Mode, range]] = {
+    "ab": range(2, 3), "real-fake": range(2, 3), "best-of-n": range(2, MOST + 1), "mos": range(1, 1000),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,22 @@ class Key:
     labels: tuple[str, ...]
     trials: dict[str, Asked]
 
-    def choices(self, trial: Asked) -> range:
-        """Return the answers that a trial takes."""
+    @property
+    def single(self) -> bool:
+        """Whether pictures are judged one at a time."""
+        return self.mode == "mos" or self.beside == "none"
+
+    @property
+    def choices(self) -> range:
+        """The answers that a trial takes."""
         if self.mode == "mos":
             return range(1, 6)
-        return range(2) if self.beside == "none" else range(len(trial.options))
+        return range(2) if self.single else range(len(self.labels))
+
+    @property
+    def anchors(self) -> tuple[str, ...]:
+        """Labels of the versions that raters were given as examples of a score."""
+        return tuple(label for label in self.labels if label in (NEAREST, ORIGINAL)) if self.mode == "mos" else ()
 
     def scored(self) -> dict[str, Asked]:
         """Return the trials that count."""
@@ -51,12 +65,7 @@ class Key:
 
 
 def write(path: Path, design: Design, made: Made) -> None:
-    """Write the key of a page.
-
-    Raises:
-        InputError: it cannot be written.
-        RunError: the disk is full.
-    """
+    """Write the key of a page to a file that is not yet in its place: page and key appear together."""
     trials = [
         {
             "id": name,
@@ -71,7 +80,6 @@ def write(path: Path, design: Design, made: Made) -> None:
         "format": FORMAT,
         "version": 1,
         "study": made.study,
-        "page_sha256": made.sha256,
         "mode": design.mode,
         "beside": design.beside,
         "exposure_ms": design.exposure_ms,
@@ -80,8 +88,7 @@ def write(path: Path, design: Design, made: Made) -> None:
         "seed": design.seed,
         "trials": trials,
     }
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(key, indent=1) + "\n", encoding="ascii")
+    path.write_text(json.dumps(key, indent=1) + "\n", encoding="ascii")
 
 
 def read(path: Path) -> Key:
@@ -97,21 +104,37 @@ def read(path: Path) -> Key:
 
 
 def _parsed(table: Table) -> Key:
-    mode = _mode(table)
-    labels = table.texts("labels")
-    trials = {}
+    key = Key(
+        table.text("study"), _mode(table), _beside(table), table.whole_number("exposure_ms"), table.text("question"),
+        table.texts("labels"), {},
+    )  # fmt: skip
+    if (key.beside is None) == (key.mode == "real-fake"):
+        raise table.wrong("beside", f"does not fit the mode {key.mode}")
+    if len(key.labels) not in LABELS[key.mode] or len(set(key.labels)) < len(key.labels):
+        raise table.wrong("labels", f"are too few, too many or not different for the mode {key.mode}")
+    trials: dict[str, Asked] = {}
     for row in table.tables("trials"):
-        name, kind = row.text("id"), _kind(row)
+        name = row.text("id")
         if name in trials:
             raise row.wrong("id", f"is the second {printable(name)}")
-        trials[name] = Asked(kind, row.text("picture"), row.texts("options"), row.whole_numbers("good"))
-        if not trials[name].options:
-            raise row.wrong("options", "are none")
-    scored = [trial for trial in trials.values() if trial.kind == "trial"]
-    if {label for trial in scored for label in trial.options} != set(labels) or (mode == "real-fake" and len(labels) != 2):
+        trials[name] = _asked(row, key)
+    key = replace(key, trials=trials)
+    if {label for trial in key.scored().values() for label in trial.options} != set(key.labels):
         raise table.wrong("trials", "do not show what labels name")
-    beside = _beside(table)
-    return Key(table.text("study"), mode, beside, table.whole_number("exposure_ms"), table.text("question"), labels, trials)
+    return key
+
+
+def _asked(row: Table, key: Key) -> Asked:
+    """Return a trial whose options and right answers are such as trials of its kind and the study's mode have."""
+    asked = Asked(_kind(row), row.text("picture"), row.texts("options"), row.whole_numbers("good"))
+    expected = 1 if key.single else len(key.labels)
+    if len(asked.options) != expected:
+        raise row.wrong("options", f"are {len(asked.options)}, where this study has {expected}")
+    if asked.kind == "trial" and not key.single and set(asked.options) != set(key.labels):
+        raise row.wrong("options", "are not one of each label")
+    if bool(asked.good) == (asked.kind == "trial") or not set(asked.good) <= set(key.choices):
+        raise row.wrong("good", f"is not what a {asked.kind} has")
+    return asked
 
 
 def _mode(table: Table) -> Mode:

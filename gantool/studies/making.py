@@ -1,7 +1,8 @@
 """Writes the page of a study: one file that needs nothing else, and that does not say which picture is whose.
 
-Every picture is decoded and written anew as PNG, with its colour profile and nothing else: formats, sizes of files and what
-they say of themselves would tell methods apart. Names of pictures and trials are keyed hashes; pictures lie in random order.
+Every picture is decoded and written anew as PNG of 8-bit RGB, in sRGB, on the page's own gray where it is transparent, with
+nothing else: formats, types of colour, profiles and what files say of themselves would tell methods apart. Names of pictures
+and trials are keyed hashes; pictures lie in random order.
 """
 
 from __future__ import annotations
@@ -21,44 +22,60 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gantool.files import atomic
 from gantool.images import Metadata, Picture, create, read
+from gantool.studies.coloring import opaque
 from gantool.studies.designing import Design, Shown, Trial
 
 HERE: Final = Path(__file__).parent
 LARGE: Final = 256  # screen pixels that the longest side of pictures has at least, where a whole multiple can give it
+BACKGROUND: Final = 0x77  # gray of page.css, behind every picture
 COARSE: Final = 4  # pixels of a grain of noise: random pixels would make the file large
 
 
 @dataclass(frozen=True)
 class Made:
-    """A page that was written: its size, its SHA-256, the study's id, and that of each trial in the order of the design."""
+    """A page that was written.
+
+    Attributes:
+        bytes: its size.
+        study: the study's id.
+        trials: that of each trial, in the order of the design.
+        pictures: how many different ones it has.
+        alike: names of scored pictures of which two versions are the same.
+    """
 
     bytes: int
-    sha256: str
     study: str
     trials: tuple[str, ...]
     pictures: int
+    alike: tuple[str, ...]
 
 
 def make(design: Design, path: Path) -> Made:
-    """Write the page; same design, same page.
+    """Write the page, which nobody else may see before it is whole; same design, same page.
 
     Raises:
-        InputError: a picture cannot be read, or the page not written.
-        RunError: the disk is full.
+        InputError: a picture cannot be read.
+        OSError: the page cannot be written.
     """
     salt = _salt(design)
     head, tail = _frame()
-    with atomic(path) as temporary:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(head)
-            ids = _write_pictures(design, salt, file)
-            study, trials = _names(design, salt, ids)
-            file.write(_block("study", "application/json", _escaped(_public(design, study, trials, ids))))
-            file.write(tail)
-        size, digest = temporary.stat().st_size, _sha256(temporary)
-    return Made(size, digest, study, trials, len(set(ids.values())))
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(head)
+        ids = _write_pictures(design, salt, file)
+        study, trials = _names(design, salt, ids)
+        file.write(_block("study", "application/json", _escaped(_public(design, study, trials, ids))))
+        file.write(tail)
+    return Made(path.stat().st_size, study, trials, len(set(ids.values())), tuple(_alike(design, ids)))
+
+
+def _alike(design: Design, ids: Mapping[Shown, str]) -> Iterator[str]:
+    """Yield the names of scored pictures that two labels share."""
+    versions: dict[str, dict[str, str]] = {}
+    for trial in design.trials:
+        if trial.kind == "trial":
+            versions.setdefault(trial.picture, {}).update((shown.label, ids[shown]) for shown in trial.shown)
+    yield from (name for name, of in versions.items() if len(set(of.values())) < len(of))
 
 
 def _salt(design: Design) -> bytes:
@@ -73,11 +90,6 @@ def _names(design: Design, salt: bytes, ids: Mapping[Shown, str]) -> tuple[str, 
     shown = [" ".join(ids[each] for each in trial.shown) for trial in design.trials]
     trials = tuple(_id(salt, f"trial {number} {text}".encode()) for number, text in enumerate(shown))
     return _id(salt, " ".join(trials).encode()), trials
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _id(salt: bytes, what: bytes) -> str:
@@ -152,29 +164,26 @@ def _shuffled(design: Design, salt: bytes) -> Iterator[Shown]:
 def _png(shown: Shown) -> bytes:
     """Return a picture as raters see it."""
     with tempfile.TemporaryDirectory() as folder:
-        path, picture = Path(folder, "picture.png"), _noise(shown) if shown.made == "noise" else _picture(shown)
-        with create(path, "png", [picture.page()], Metadata(icc=picture.icc), quality=100) as writer:
+        path, picture = Path(folder, "picture.png"), Picture(_noise(shown) if shown.made == "noise" else _color(shown))
+        with create(path, "png", [picture.page()], Metadata(), quality=100) as writer:
             for band in picture.bands():
                 writer.write(band)
         return path.read_bytes()
 
 
-def _picture(shown: Shown) -> Picture:
-    picture = read(shown.path)
+def _color(shown: Shown) -> Tensor:
+    """Return the sRGB colours (3, H, W), uint8, of a picture at the size that it is shown at."""
+    pixels = opaque(read(shown.path), BACKGROUND)
     width, height = shown.size
-    scale = width // picture.color.shape[2] if shown.made == "nearest" else 1
-
-    def plane(pixels: Tensor) -> Tensor:
-        return pixels.repeat_interleave(scale, 1).repeat_interleave(scale, 2)[:, :height, :width]
-
-    return Picture(plane(picture.color), None if picture.alpha is None else plane(picture.alpha), picture.icc)
+    scale = width // pixels.shape[2] if shown.made == "nearest" else 1
+    return pixels.repeat_interleave(scale, 1).repeat_interleave(scale, 2)[:, :height, :width].contiguous()
 
 
-def _noise(shown: Shown) -> Picture:
-    """Return random grains of the picture's size."""
+def _noise(shown: Shown) -> Tensor:
+    """Return random grains (3, H, W), uint8, of the picture's size."""
     width, height = shown.size
     grains = np.random.default_rng([shown.number, width, height]).integers(
         0, 256, (3, -(-height // COARSE), -(-width // COARSE)), np.uint8
     )
     color = torch.from_numpy(grains).repeat_interleave(COARSE, 1).repeat_interleave(COARSE, 2)
-    return Picture(color[:, :height, :width].contiguous())
+    return color[:, :height, :width].contiguous()

@@ -4,15 +4,19 @@
   const study = JSON.parse(byId("study").textContent);
   const STORE = "gantool-study-" + study.id;
   const PAUSE = 500; // milliseconds of nothing before each picture
+  const PROBE = 64; // pixels of the screen that pictures have while all else is measured
+  const IN_TURN = study.mode === "real-fake" && study.exposure > 0; // two pictures come one after the other
   const main = byId("main");
-  const fresh = () => ({ rater: "", started: "", votes: [], views: 0, saved: false });
+  const random = () => Array.from(crypto.getRandomValues(new Uint8Array(8)), (n) => n.toString(16).padStart(2, "0")).join("");
+  const fresh = () => ({ session: random(), rater: "", started: "", votes: [], views: 0, saved: false });
   let state = load() || fresh();
 
   // --- what a reload must not lose: kept by the browser for later visits, and, as Chromium may be late with that, by the tab ---
 
-  function load() {
-    const found = [history.state, stored()].filter(fits);
-    return found.sort((a, b) => b.votes.length - a.votes.length)[0] || null;
+  function load() { // what this tab had, unless the same session went on elsewhere; raters are never mixed
+    const [here, kept] = [history.state, stored()].map((found) => (fits(found) ? found : null));
+    if (!here || !kept) return here || kept;
+    return kept.session === here.session && kept.votes.length > here.votes.length ? kept : here;
   }
 
   function stored() {
@@ -24,20 +28,22 @@
   }
 
   function fits(kept) { // whether it is of this study and unspoilt
-    return Array.isArray(kept?.votes) && kept.votes.every((vote, k) => vote?.trial === study.trials[k]?.id);
+    if (typeof kept?.session !== "string" || !Array.isArray(kept.votes)) return false;
+    return kept.votes.every((vote, k) => vote?.trial === study.trials[k]?.id);
   }
 
   function keep() {
-    history.replaceState(state, "");
-    try {
-      localStorage.setItem(STORE, JSON.stringify(state));
-    } catch { /* no storage: only a reload can be resumed from, and no later visit */ }
+    for (const write of [() => history.replaceState(state, ""), () => localStorage.setItem(STORE, JSON.stringify(state))]) {
+      try {
+        write();
+      } catch { /* no room for it: a reload, or a later visit, cannot be resumed from */ }
+    }
   }
 
   function forget() {
-    history.replaceState(null, "");
     try {
-      localStorage.removeItem(STORE);
+      history.replaceState(null, "");
+      if (stored()?.session === state.session) localStorage.removeItem(STORE); // another tab's stays
     } catch { /* there was nothing */ }
     state = fresh();
     start();
@@ -87,39 +93,63 @@
     return image;
   }
 
-  function fit(images, rows) { // gives all pictures one scale: pixel for pixel, or what the window has room for
-    const columns = Math.ceil(images.length / rows);
+  function fit(grid, pictures, atOnce) { // gives all pictures one scale: pixel for pixel, or what the window has room for
     const ratio = window.devicePixelRatio || 1;
-    const wide = Math.max(...images.map((image) => image.naturalWidth)) * study.enlarged / ratio;
-    const high = Math.max(...images.map((image) => image.naturalHeight)) * study.enlarged / ratio;
-    const room = [document.documentElement.clientWidth / columns - 32, (window.innerHeight - 120) / rows - 60];
-    const scale = Math.min(1, Math.max(room[0], 64) / wide, Math.max(room[1], 64) / high);
-    for (const image of images) {
-      image.style.width = image.naturalWidth * study.enlarged * scale / ratio + "px";
-      image.style.height = image.naturalHeight * study.enlarged * scale / ratio + "px";
-      image.className = scale === 1 ? "exact" : "";
+    const resize = (wide, high) => pictures.forEach((each) => {
+      each.image.style.width = each.wide * wide + "px";
+      each.image.style.height = each.high * high + "px";
+    });
+    const wide = Math.max(...pictures.map((each) => each.wide)) / ratio;
+    const high = Math.max(...pictures.map((each) => each.high)) / ratio;
+    let best = { scale: 0, columns: 1 };
+    for (let columns = Math.min(2, atOnce); columns <= grid.children.length; columns += 1) { // two options are side by side
+      const rows = Math.ceil(grid.children.length / columns);
+      grid.style.gridTemplateColumns = `repeat(${columns}, auto)`;
+      resize(PROBE / wide / ratio, PROBE / high / ratio);
+      const across = document.documentElement.clientWidth - grid.getBoundingClientRect().width - 24 + columns * PROBE;
+      const down = window.innerHeight - document.body.getBoundingClientRect().height + rows * PROBE;
+      const scale = Math.min(1, (across - 1) / columns / wide, (down - 1) / rows / high);
+      if (scale >= best.scale) best = { scale, columns };
     }
+    const scale = Math.max(best.scale, 8 / Math.max(wide, high)); // of windows that have room for nothing
+    grid.style.gridTemplateColumns = `repeat(${best.columns}, auto)`;
+    resize(scale / ratio, scale / ratio);
+    pictures.forEach((each) => { each.image.className = scale === 1 || each.context ? "exact" : ""; });
     return scale;
   }
 
-  function beside(images, context) { // gives what the results were made from their size; it stands after them, or below
-    for (const each of context) {
-      each.style.width = images[0].style.width;
-      each.style.height = images[0].style.height;
-      each.className = "exact";
+  async function expose(ms) { // shows pictures for the whole number of frames nearest to ms; resolves with what it came to
+    const first = await frame();
+    main.classList.add("shown");
+    if (!ms) return { shown: null, interrupted: false };
+    let hidden = 0; // when the window was, if it was: nobody saw pictures then, nor do they come back
+    const hide = () => {
+      if (!document.hidden || hidden) return;
+      hidden = performance.now();
+      main.classList.remove("shown");
+    };
+    document.addEventListener("visibilitychange", hide);
+    hide();
+    for (let last = first, now = await frame(); ; last = now, now = await frame()) {
+      if (hidden || now - first + (now - last) / 2 >= ms) {
+        main.classList.remove("shown");
+        document.removeEventListener("visibilitychange", hide);
+        return { shown: Math.max(0, (hidden || now) - first), interrupted: hidden > 0 };
+      }
     }
   }
 
-  async function expose(ms) { // shows the pictures for the whole number of frames nearest to ms; resolves with what it came to
-    const first = await frame();
-    main.classList.add("shown");
-    if (!ms) return null;
-    for (let last = first, now = await frame(); ; last = now, now = await frame()) {
-      if (now - first + (now - last) / 2 >= ms) {
-        main.classList.remove("shown");
-        return now - first;
-      }
+  async function exposeAll(images) { // all at once, or one after the other; resolves with the time that is most off
+    let worst = { shown: study.exposure || null, interrupted: false };
+    const off = (time) => Math.abs(time - study.exposure);
+    for (const image of IN_TURN ? images : [null]) {
+      images.forEach((each) => { each.hidden = image !== null && each !== image; });
+      if (image !== null && image !== images[0]) await pause(PAUSE);
+      const found = await expose(study.exposure);
+      const interrupted = worst.interrupted || found.interrupted;
+      worst = { ...(off(found.shown) >= off(worst.shown) ? found : worst), interrupted };
     }
+    return worst;
   }
 
   // --- trials ---
@@ -127,63 +157,105 @@
   const ANSWERS = {
     mos: ["1 bad", "2 poor", "3 fair", "4 good", "5 excellent"],
     single: ["1 real", "2 generated"],
+    turns: ["1 the first", "2 the second"],
   };
 
   function asButtons(words) {
     return words.map((text) => element("button", text, { type: "button", disabled: true }));
   }
 
-  async function lay(trial) { // puts a trial's pictures in place, hidden; returns them, the scale and the buttons
-    const several = trial.pictures.length > 1;
-    const images = await Promise.all(trial.pictures.map((id, k) => picture(id, several ? "Picture " + (k + 1) : "The picture")));
-    const context = await Promise.all(trial.context.map(([caption, id]) => picture(id, caption)));
-    const scale = fit(images, images.length > 4 ? 2 : 1);
-    beside(images, context);
-    const figures = context.map((image) => element("figure", "", {}, [image, element("figcaption", image.alt)]));
-    if (several) {
+  async function pictures(ids, context) { // all of a trial, decoded; those of context get the options' size
+    const several = ids.length > 1;
+    const images = await Promise.all(ids.map((id, k) => picture(id, several ? "Picture " + (k + 1) : "The picture")));
+    const more = await Promise.all(context.map(([caption, id]) => picture(id, caption)));
+    const size = (image) => ({ wide: image.naturalWidth * study.enlarged, high: image.naturalHeight * study.enlarged });
+    return [
+      ...images.map((image) => ({ image, ...size(image), context: false })),
+      ...more.map((image) => ({ image, ...size(images[0]), context: true })),
+    ];
+  }
+
+  const captioned = (image, text) => element("figure", "", {}, [image, element("figcaption", text)]);
+
+  function put(cells, all, atOnce, ...below) { // shows a grid that fits the window as long as `stop` has not been called
+    const grid = element("div", "", { className: "pictures" }, cells);
+    main.replaceChildren(grid, ...below);
+    window.scrollTo(0, 0);
+    const laid = { scale: fit(grid, all, atOnce), stop: () => window.removeEventListener("resize", again) };
+    const again = () => { laid.scale = fit(grid, all, atOnce); };
+    window.addEventListener("resize", again);
+    return laid;
+  }
+
+  async function lay(trial) { // puts a trial's pictures in place, hidden
+    const all = await pictures(trial.pictures, trial.context);
+    const images = all.filter((each) => !each.context).map((each) => each.image);
+    const figures = all.filter((each) => each.context).map((each) => captioned(each.image, each.image.alt));
+    if (images.length > 1 && !IN_TURN) {
       const buttons = images.map((image, k) => element("button", "", { type: "button", disabled: true, className: "option" },
         [image, element("span", String(k + 1))]));
-      main.replaceChildren(element("div", "", { className: "pictures" }, [...buttons, ...figures]));
-      return { images, context, scale, buttons };
+      return { all, images, buttons, laid: put([...buttons, ...figures], all, images.length) };
     }
-    const buttons = asButtons(ANSWERS[study.mode === "mos" ? "mos" : "single"]);
-    main.replaceChildren(
-      element("div", "", { className: "pictures" }, [...images, ...figures]),
-      element("div", "", { className: "answers" }, buttons));
-    return { images, context, scale, buttons };
+    const buttons = asButtons(ANSWERS[study.mode === "mos" ? "mos" : images.length > 1 ? "turns" : "single"]);
+    const place = element("div", "", { className: "turns" }, images);
+    const answers = element("div", "", { className: "answers" }, buttons);
+    return { all, images, buttons, laid: put([place, ...figures], all, 1, answers) };
   }
 
   async function ask(trial) {
-    const { images, context, scale, buttons } = await lay(trial);
+    const { all, images, buttons, laid } = await lay(trial);
     await pause(PAUSE);
     state.views += 1;
     keep();
-    const shown = await expose(study.exposure);
-    if (study.exposure) [...images, ...context].forEach((image) => { image.removeAttribute("src"); });
+    if (study.exposure) laid.stop(); // the pictures stay in their places while they are shown, and then they are gone
+    const { shown, interrupted } = await exposeAll(images);
+    if (study.exposure) all.forEach((each) => { each.image.removeAttribute("src"); });
     const begun = performance.now();
     main.focus({ preventScroll: true });
     const place = await pressed(buttons);
+    laid.stop();
     main.classList.remove("shown");
     return {
-      trial: trial.id, choice: study.mode === "mos" ? place + 1 : place, ms: performance.now() - begun, shown, scale,
-      views: state.views,
+      trial: trial.id, choice: study.mode === "mos" ? place + 1 : place, ms: performance.now() - begun, shown,
+      scale: laid.scale, views: state.views, interrupted,
     };
   }
 
-  function verdict(trial, choice) {
-    const right = trial.good.includes(choice);
-    if (study.mode === "mos") return "This one is an example of " + trial.good[0] + (right ? ", as you say." : ".");
-    if (trial.pictures.length > 1) return (right ? "Right: " : "No: ") + "the real one was picture " + (trial.good[0] + 1) + ".";
-    return (right ? "Right: " : "No: ") + "it was " + (trial.good[0] ? "generated." : "real.");
-  }
+  // --- practice ---
 
-  async function feedback(trial, choice, last) {
+  async function tell(trial, words, captions, last) { // shows pictures with what they are, for as long as it takes
+    const all = await pictures(trial.pictures, []);
     const next = element("button", "Go on", { type: "button" });
-    main.replaceChildren(element("p", verdict(trial, choice)), next);
-    if (last) next.before(element("p", "That was the practice. From now on it counts, and you will not be told."));
+    const text = element("p", words + (last ? " " + LAST : ""));
+    const cells = all.map((each, k) => captioned(each.image, captions[k]));
+    main.classList.add("shown");
+    const laid = put(cells, all, all.length, text, next);
     next.focus();
     await new Promise((done) => next.addEventListener("click", done, { once: true }));
+    laid.stop();
+    main.classList.remove("shown");
     main.replaceChildren();
+    return laid.scale;
+  }
+
+  const LAST = "Now the questions begin that count, and you will not be told any more.";
+
+  async function example(trial, last) { // an anchor of the scale: nobody is to guess what it is
+    const begun = performance.now();
+    state.views += 1;
+    keep();
+    const scale = await tell(trial, "This is an example of " + trial.good[0] + ".", [ANSWERS.mos[trial.good[0] - 1]], last);
+    return {
+      trial: trial.id, choice: trial.good[0], ms: performance.now() - begun, shown: null, scale, views: state.views,
+      interrupted: false,
+    };
+  }
+
+  function feedback(trial, choice, last) {
+    const several = trial.pictures.length > 1;
+    const real = (k) => (several ? trial.good.includes(k) : trial.good[0] === 0);
+    const captions = trial.pictures.map((_, k) => (several ? k + 1 + ": " : "") + (real(k) ? "Real" : "Generated"));
+    return tell(trial, trial.good.includes(choice) ? "Right." : "Wrong.", captions, last);
   }
 
   function progress() {
@@ -191,7 +263,7 @@
     byId("progress").max = study.trials.length;
     byId("progress").value = done;
     byId("progress-text").textContent = done < practice
-      ? "Practice " + (done + 1) + " of " + practice
+      ? (study.mode === "mos" ? "Example " : "Practice ") + (done + 1) + " of " + practice
       : Math.min(done + 1, study.trials.length) - practice + " of " + (study.trials.length - practice);
   }
 
@@ -200,13 +272,14 @@
     byId("question").textContent = study.question;
     while (state.votes.length < study.trials.length) {
       const trial = study.trials[state.votes.length];
+      const last = !study.trials[state.votes.length + 1]?.good;
       progress();
-      const vote = await ask(trial);
+      const vote = trial.good && study.mode === "mos" ? await example(trial, last) : await ask(trial);
       state.votes.push(vote);
       state.views = 0;
       keep();
       main.replaceChildren();
-      if (trial.good) await feedback(trial, vote.choice, !study.trials[state.votes.length]?.good);
+      if (trial.good && study.mode !== "mos") await feedback(trial, vote.choice, last);
     }
     finish();
   }
@@ -214,9 +287,12 @@
   // --- beginning and end ---
 
   function how() {
-    const parts = [study.exposure ? "Pictures are shown for " + study.exposure / 1000 + " s, then you answer." : "Take the time you need."];
+    const turns = IN_TURN && study.trials[0].pictures.length > 1 ? ", one after the other" : "";
+    const shown = "Pictures are shown for " + study.exposure / 1000 + " s" + turns + ", then you answer.";
+    const parts = [study.exposure ? shown : "Take the time you need."];
     parts.push("Click your answer or type its number. There is no way back.");
-    if (study.trials.some((trial) => trial.good)) parts.push("It begins with practice, where you are told the right answer.");
+    const practice = study.mode === "mos" ? "examples of scores." : "practice, where you are told the right answer.";
+    if (study.trials.some((trial) => trial.good)) parts.push("It begins with " + practice);
     parts.push("A reload of this page goes on where you were. At the end you save a file and hand it to whoever asked you.");
     return parts.join(" ");
   }
@@ -229,18 +305,22 @@
       element("p", "", {}, [element("label", "Your name or number, or nothing: ", { htmlFor: "rater" }), name]), go]);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      state.rater = state.rater || cleaned(name.value) || anonymous();
+      state.rater = state.rater || cleaned(name.value) || random();
       state.started = state.started || new Date().toISOString();
       keep();
       main.replaceChildren();
       run().catch((error) => { byId("status").textContent = "This page cannot go on: " + error.message; });
     });
     main.replaceChildren(element("h1", study.question), element("p", how()), form);
+    if (again) {
+      const other = element("button", "Begin as someone else", { type: "button", id: "other" });
+      other.addEventListener("click", forget);
+      main.append(element("p", "", {}, [other]));
+    }
     (again ? go : name).focus();
   }
 
   const cleaned = (text) => Array.from(text.replace(/[\p{Cc}\p{Cs}]/gu, "").trim()).slice(0, 64).join("");
-  const anonymous = () => Array.from(crypto.getRandomValues(new Uint8Array(8)), (n) => n.toString(16).padStart(2, "0")).join("");
 
   function finish() {
     byId("header").hidden = true;
@@ -260,7 +340,7 @@
   function download() {
     const screen = { width: window.screen.width, height: window.screen.height, ratio: window.devicePixelRatio || 1 };
     const votes = {
-      format: "gantool-votes", version: 1, study: study.id, rater: state.rater, started: state.started,
+      format: "gantool-votes", version: 1, study: study.id, session: state.session, rater: state.rater, started: state.started,
       ended: new Date().toISOString(), screen, votes: state.votes,
     };
     const address = URL.createObjectURL(new Blob([JSON.stringify(votes)], { type: "application/json" }));

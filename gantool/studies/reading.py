@@ -66,6 +66,13 @@ class Table:
             raise self.wrong(name, "is no number from 0 on")
         return float(value)
 
+    def flag(self, name: str) -> bool:
+        """Return whether something is said to be so; it is not where nothing is said."""
+        value = self.values.get(name, False)
+        if not isinstance(value, bool):
+            raise self.wrong(name, "is neither true nor false")
+        return value
+
     def tables(self, name: str) -> list[Table]:
         """Return a list of objects."""
         inside = f"{self.place and self.place + '.'}{name}"
@@ -80,6 +87,10 @@ class Table:
     def _text(self, name: str, value: object) -> str:
         if not isinstance(value, str) or len(value) > LONGEST:
             raise self.wrong(name, f"is no text of at most {LONGEST} characters")
+        try:
+            value.encode("utf-8", "surrogateescape")  # bytes of file names that are no text come so
+        except UnicodeEncodeError:
+            return value.encode("utf-8", "replace").decode()  # half of a pair of surrogates is no text anywhere else
         return value
 
     def _whole_number(self, name: str, value: object) -> int:

@@ -26,7 +26,7 @@ class Number:
         hits: answers that count for a share; None for a mean.
         answers: that it is made of.
         wilson: 95 % interval of a share, all answers taken as independent.
-        over_raters: 95 % interval of the mean of raters' own shares or means, if there are two raters or more.
+        over_raters: 95 % interval of the mean of raters' own shares or means, if these are two or more and not all equal.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Seen:
-    """What one picture got: for the label, the share of its votes or its mean score."""
+    """What one version of a picture got: the share of answers that chose it or took it for real, or its mean score."""
 
     picture: str
     label: str
@@ -63,7 +63,7 @@ class Score:
     Attributes:
         numbers: in the order of the labels.
         p: of the two-sided binomial test against equal preference, for two methods.
-        alpha: Krippendorff's; None where it is not defined.
+        alpha: Krippendorff's, without anchors; None where it is not defined.
         pictures: in the order asked.
         sessions: of raters who count.
         inattentive: those who do not.
@@ -140,10 +140,15 @@ def _opinions(key: Key, sessions: Sequence[Session]) -> Iterable[Number]:
 
 
 def _alpha(key: Key, sessions: Sequence[Session]) -> float | None:
-    """Return the agreement of raters: on distances of scores, on whose picture was chosen, or on real or not."""
-    choices = {name: [session.votes[name].choice for session in sessions] for name in key.scored()}
+    """Return the agreement of raters: on the order of scores, on whose picture was chosen, or on real or not.
+
+    Scores are steps named in words, whose distances nobody knows, and so ordinal. Anchors are no part: raters were told what
+    to give them, and by that alone would agree.
+    """
+    judged = [name for name, trial in key.scored().items() if trial.options[0] not in key.anchors]
+    choices = {name: [session.votes[name].choice for session in sessions] for name in judged}
     if key.mode == "mos":
-        return agreement.alpha(list(choices.values()), agreement.interval)
+        return agreement.alpha(list(choices.values()), agreement.ordinal)
     if key.beside == "none":
         return agreement.alpha(list(choices.values()), agreement.nominal)
     return agreement.alpha([[key.trials[t].options[c] for c in chosen] for t, chosen in choices.items()], agreement.nominal)

@@ -25,6 +25,7 @@ class Vote:
         shown_ms: how long the pictures were to be seen; None for as long as it took.
         scale: of pictures on the screen; below 1 they were shrunk to fit.
         views: how often they were shown; more than once after a reload.
+        interrupted: the page was out of sight while pictures were to be seen for a set time.
     """
 
     choice: int
@@ -32,6 +33,7 @@ class Vote:
     shown_ms: float | None
     scale: float
     views: int
+    interrupted: bool
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def read(path: Path, key: Key) -> Session:
             raise row.wrong("trial", f"is none of the study: {printable(name)[:40]}")
         if name in votes:
             raise row.wrong("trial", f"was answered before: {printable(name)}")
-        votes[name] = _vote(row, key.choices(key.trials[name]))
+        votes[name] = _vote(row, key.choices)
     if missing := len(key.trials) - len(votes):
         raise InputError(f"{table.file} lacks {missing} of {len(key.trials)} answers: only finished sessions are scored")
     return Session(table.file, _rater(table), votes)
@@ -72,11 +74,11 @@ def _vote(row: Table, choices: range) -> Vote:
     if choice not in choices:
         raise row.wrong("choice", f"is {choice}, not one of {choices.start} to {choices.stop - 1}")
     shown = None if row.get("shown") is None else row.number("shown")
-    return Vote(choice, row.number("ms"), shown, row.number("scale"), row.whole_number("views"))
+    return Vote(choice, row.number("ms"), shown, row.number("scale"), row.whole_number("views"), row.flag("interrupted"))
 
 
 def _rater(table: Table) -> str:
     name = table.text("rater")
     if not name or len(name) > LONGEST_NAME:
         raise table.wrong("rater", f"is no name of 1 to {LONGEST_NAME} characters")
-    return name.encode("utf-8", "replace").decode()  # half of a pair of surrogates is no text anywhere else
+    return name.encode("utf-8", "replace").decode()  # not even what bytes of file names may be
