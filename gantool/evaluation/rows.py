@@ -101,7 +101,9 @@ def _measured(case: Case, label: str, made: Made, true: Made | None, how: Measur
         look(label, made.color, true.color if true else None)
     told = f"{printable(file or case.name)}: {'; '.join(dict.fromkeys(faults))}" if faults else None
     seconds = time.perf_counter() - begin
-    return Row(label, case.name, file, case.reference, values, told, tuple(_notes(made, true)), seconds, made.seconds)
+    same = ["the result is the reference itself"] if file and case.reference and file.samefile(case.reference) else []
+    notes = (*same, *_notes(made, true))
+    return Row(label, case.name, file, case.reference, values, told, notes, seconds, made.seconds)
 
 
 def _notes(made: Made, true: Made | None) -> Iterator[str]:

@@ -115,7 +115,11 @@ def _kid(results: Tensor, references: Tensor, variant: str | None) -> SetValue:
     value, spread = kid(results, references)
     size = subset(len(results), len(references))
     words = f"variant {variant}, {SUBSETS} subsets of {size:,} pictures, not times 1000"
-    return SetValue("kid", value, spread, words, details={"variant": variant, "subset": size})
+    fewest = min(len(results), len(references))
+    warnings = (
+        (f"kid of {fewest:,} pictures: subsets are the whole side, so the spread tells little",) if size == fewest else ()
+    )
+    return SetValue("kid", value, spread, words, warnings, {"variant": variant, "subset": size})
 
 
 def _swd(results: Gathered, references: Gathered, seed: int) -> SetValue:
