@@ -117,10 +117,11 @@ class _Run:
         """Measure and tell; what was measured is told also where the numbers of sets fail."""
         found, fault = self._rows(), None
         labels = [contestant.label for contestant in self.contestants]
-        made = None if self.made is None or any(row.error for row in found) else self.made.finish()
+        whole = self.made is None or not any(row.error for row in found)
         sets: Mapping[str, tuple[SetValue, ...]] = {}
         try:
-            if self.made is None or made is not None:
+            if whole:
+                made = self.made.finish() if self.made else None
                 sets = self.wholes.values(self.contestants, made, self._fail)
         except (UsageError, WeightsError) as error:
             if not found:

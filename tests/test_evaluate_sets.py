@@ -195,9 +195,10 @@ def test_sets_of_models_are_those_that_are_measured_and_faults_of_sets_cost_no_p
     assert lines(done)[-1]["sets"][0]["value"] > 0
     write(sets[1] / "w.png", Picture(read(PHOTO).color[:, :40, :40]))
     mixed = run_cli(*command)  # swd takes one size
-    assert mixed.status != 0
+    assert mixed.status == 1
     assert mixed.err.count("\n") == 1
     assert "40" in mixed.err
+    assert lines(mixed)[-1]["mean"]["psnr-y"] > 0
 
 
 def test_an_error_in_a_set_is_told_beside_the_pictures_numbers(run_cli: Run, sets: tuple[Path, Path]) -> None:

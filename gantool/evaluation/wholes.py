@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gantool.errors import InputError, printable
+from gantool.errors import GantoolError, InputError, UsageError, WeightsError, printable
 from gantool.evaluation.classification import classification
 from gantool.evaluation.contestants import Contestant, Folder, listed, opened
 from gantool.evaluation.gathering import Gathered, Gatherer
@@ -46,19 +46,33 @@ class Made:
     Attributes:
         results: by contestants' labels.
         references: for metrics of two sets.
+        faults: what came up, as pictures that do not go together; nothing more is gathered then.
     """
 
     results: Mapping[str, Gatherer]
     references: Gatherer | None
+    faults: list[GantoolError] = field(default_factory=list)
 
     def add(self, label: str, result: Tensor, reference: Tensor | None) -> None:
         """Add a result, and with the first contestant's the reference, both as they are measured."""
-        self.results[label].add(result)
-        if self.references and reference is not None and label == next(iter(self.results)):
-            self.references.add(reference)
+        if self.faults:
+            return
+        try:
+            self.results[label].add(result)
+            if self.references and reference is not None and label == next(iter(self.results)):
+                self.references.add(reference)
+        except (UsageError, WeightsError) as error:
+            self.faults.append(error)
 
     def finish(self) -> dict[str, Gathered]:
-        """Return what was gathered, by label."""
+        """Return what was gathered, by label.
+
+        Raises:
+            UsageError: pictures are too few, or do not go together.
+            WeightsError: a network is of no use.
+        """
+        if self.faults:
+            raise self.faults[0]
         found = {label: gatherer.finish(printable(label)) for label, gatherer in self.results.items()}
         return found | ({REFERENCES: self.references.finish(REFERENCES)} if self.references else {})
 
