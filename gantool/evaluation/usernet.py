@@ -209,7 +209,7 @@ class UserNet:
         head, data = answer or ({"error": "OpenCV crashed"}, b"")
         if "error" in head:
             what, said = f"{images.shape[3]}x{images.shape[2]} pixels of {printable(name)}", _said(str(head["error"]))
-            raise InputError(f"{self._name} fails on {what} ({said}): say the size it needs in {self._toml}")
+            raise InputError(f"{self._name} fails on {what} ({said}): say the size and the channels it needs in {self._toml}")
         if not head["finite"]:
             raise InputError(f"{self._name} gives values that are not finite for {printable(name)}: see {self._toml}")
         return _Answer(cast("list[int]", head["shape"]), bool(head["whole"]), np.frombuffer(data, np.int32))
