@@ -195,7 +195,7 @@ def test_an_output_of_another_shape_is_a_sentence(tmp_path: Path) -> None:
 
 def test_a_picture_that_a_network_cannot_take_is_named_and_the_next_one_is_taken(tmp_path: Path) -> None:
     with UserNet(convolution(tmp_path / "net.onnx", np.zeros((2, 3, 5, 5)), np.ones(2))) as network:
-        with pytest.raises(InputError, match=r"net.onnx fails on 2x2 pixels of picture.png \(.+\): say the size and the channels"):
+        with pytest.raises(InputError, match=r"net.onnx fails on 2x2 pixels of picture.png \(.+\): say the size"):
             network.segment(torch.zeros(3, 2, 2, dtype=torch.uint8), (2, 2), PICTURE)
         assert (network.segment(torch.zeros(3, 9, 9, dtype=torch.uint8), (9, 9), PICTURE) == 0).all()
 
