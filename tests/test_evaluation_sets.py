@@ -236,6 +236,7 @@ def test_networks_are_shared_between_gatherers(inception: Part) -> None:
     assert all(gatherer._viewers[0]._network is inception.value for gatherer in gatherers)
 
 
+@pytest.mark.slow
 def test_anything_else_is_looked_at_anew(folder: list[Path], inception: Part) -> None:
     pass_over(folder[:2], inception, ("kid",))
     assert pass_over(folder[1::-1], inception, ("kid",))[1].read

@@ -88,6 +88,7 @@ def suffix(kind: str) -> str:
     return ".tif" if "tiff" in kind else ".png"
 
 
+@pytest.mark.slow
 def test_damaged_files_of_every_kind_are_refused_in_a_line_or_done_as_stated(tmp_path: Path, run_process: Run) -> None:
     """In a process of its own, so that nothing that a library writes to standard error stays unseen."""
     files, said = {}, {}

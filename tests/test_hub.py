@@ -141,6 +141,7 @@ def test_a_cut_download_starts_again_where_ranges_are_ignored(user: User) -> Non
     check_fetched(user, user.download())
 
 
+@pytest.mark.slow
 def test_a_download_that_is_cut_for_ever_is_given_up(user: User) -> None:
     user.hub.cut, user.hub.cuts, user.hub.ranges = 600_000, 1000, False  # the client alone would never stop
     done = user.download(deadline=4)
@@ -149,6 +150,7 @@ def test_a_download_that_is_cut_for_ever_is_given_up(user: User) -> None:
     assert [path for path in user.blobs() if path.suffix != ".incomplete"] == []
 
 
+@pytest.mark.slow
 def test_a_slow_download_may_take_longer_than_the_deadline(user: User) -> None:
     user.hub.pace = 2.0
     done = user.download(deadline=5)

@@ -176,6 +176,7 @@ def test_a_shard_that_does_not_exist_is_refused() -> None:
             outputs.parse_shard(wrong)
 
 
+@pytest.mark.slow
 def test_shards_share_a_folder_from_the_command_line(tmp_path: Path, run_process: Run) -> None:
     make(tmp_path, *(f"in/{n}.png" for n in "abc"))
 
