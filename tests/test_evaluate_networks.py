@@ -12,10 +12,11 @@ import pytest
 import torch
 import torchmetrics
 import torchvision
+from inception import random_inception
 
 from gantool import frozen
 from gantool.images import Picture, read, write
-from gantool.layers.inception import CLASSES, prepared
+from gantool.layers.inception import prepared
 from gantool.layers.resampling import imresize
 from gantool.metrics import bind
 
@@ -51,17 +52,8 @@ def _memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def inception(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of FID's network with random weights."""
-    with torch.device("meta"):
-        network = torchvision.models.inception_v3(num_classes=CLASSES, aux_logits=False, init_weights=False)
-    seeded, state = torch.Generator().manual_seed(0), {}
-    for key, value in network.state_dict().items():
-        if key.endswith(("bn.weight", "running_var")):
-            state[key] = torch.ones(value.shape)
-        elif not key.endswith("num_batches_tracked"):
-            size = value[0].numel() if value.dim() == 4 else 2048
-            state[key] = torch.randn(value.shape, generator=seeded) * (2 / size) ** 0.5
     path = tmp_path_factory.mktemp("weights") / "inception.pth"
-    torch.save(state, path)
+    torch.save(random_inception(), path)
     return path
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from inception import random_inception
 from torch import Tensor
 from torch_fidelity.feature_extractor_vgg16 import FeatureExtractorVGG16
 
@@ -36,17 +37,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 @pytest.fixture(scope="module")
 def inception() -> Part:
     """The network with random weights, as `frozen.part` gives it."""
-    with torch.device("meta"):
-        network = torchvision.models.inception_v3(num_classes=CLASSES, aux_logits=False, init_weights=False)
-    seeded = torch.Generator().manual_seed(0)
-    state = {}
-    for key, value in network.state_dict().items():
-        if key.endswith(("bn.weight", "running_var")):
-            state[key] = torch.ones(value.shape)
-        elif not key.endswith("num_batches_tracked"):
-            size = value[0].numel() if value.dim() == 4 else FEATURES
-            state[key] = torch.randn(value.shape, generator=seeded) * (2 / size) ** 0.5
-    return Part("inception", Inception(state), "ab" * 32, False, "in many words")
+    return Part("inception", Inception(random_inception()), "ab" * 32, False, "in many words")
 
 
 @pytest.fixture(autouse=True)

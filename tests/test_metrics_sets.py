@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-import torchvision
+from inception import random_inception
 from scipy.stats import entropy, wasserstein_distance
 from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
@@ -18,7 +18,7 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from gantool.errors import UsageError, WeightsError
-from gantool.layers.inception import CLASSES, FEATURES, Inception, Variant, prepared
+from gantool.layers.inception import FEATURES, Inception, Variant, prepared
 from gantool.metrics import fid as fid_file
 from gantool.metrics.diversity import Diversity
 from gantool.metrics.fid import Gaussian, Statistics, fid
@@ -56,18 +56,7 @@ def gaussian(mean: list[float], covariance: list[float]) -> Gaussian:
 @pytest.fixture(scope="module")
 def state() -> dict[str, Tensor]:
     """Random weights under torchvision's names, which pytorch-fid's file has; the network keeps numbers of a usual size."""
-    with torch.device("meta"):
-        network = torchvision.models.inception_v3(num_classes=CLASSES, aux_logits=False, init_weights=False)
-    seeded, found = random(), {}
-    for key, value in network.state_dict().items():
-        if key.endswith("num_batches_tracked"):
-            continue
-        if key.endswith(("bn.weight", "running_var")):
-            found[key] = torch.rand(value.shape, generator=seeded) + 0.5
-        else:
-            size = value[0].numel() if value.dim() == 4 else FEATURES
-            found[key] = torch.randn(value.shape, generator=seeded) * (2 / size) ** 0.5
-    return found
+    return random_inception()
 
 
 def test_the_network_and_the_way_into_it_are_those_of_torch_fidelity(state: dict[str, Tensor], tmp_path: Path) -> None:

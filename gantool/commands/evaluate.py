@@ -105,7 +105,9 @@ def evaluate(
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(help="For accuracy: a file of name,label for each result. Default: results lie in a folder per class."),
+        typer.Option(
+            help="For accuracy: a file of name,label for each result, or a report of generate. Default: a folder per class."
+        ),
     ] = None,
     ma: Annotated[Path | None, typer.Option(help="CSV file (name,ma) with the Ma score of each picture, for pi.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of noise that is added and of bootstrap samples.")] = 0,

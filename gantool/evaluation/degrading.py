@@ -67,11 +67,12 @@ class Degradation:
     @property
     def words(self) -> str:
         """What is done, as part of a recipe."""
+        small = f"references cropped to a multiple of {self.scale} and made small"
         down = f"MATLAB's bicubic by {self.scale}, borders mirrored"
         if self.text == BICUBIC:
-            return f"references made small by {down}, 8 bits after each pass"
+            return f"{small} by {down}, 8 bits after each pass"
         if self.text in _DRAWN:
-            return f"references made small and worse as {self.text} does in training, drawn by seed {self.seed} and name"
+            return f"{small} and worse as {self.text} does in training, drawn by seed {self.seed} and name"
         parts, steps = self._parts(), [down]
         if "blur" in parts:
             steps.insert(0, f"Gaussian blur of sigma {parts['blur']:g}")
@@ -79,7 +80,7 @@ class Degradation:
             steps.append(f"Gaussian noise of sigma {parts['noise']:g} by seed {self.seed} and name")
         if "jpeg" in parts:
             steps.append(f"JPEG of quality {parts['jpeg']:g} with halved chroma")
-        return f"references made small by {', then '.join(steps)}, 8 bits at the end"
+        return f"{small} by {', then '.join(steps)}, 8 bits at the end"
 
     def apply(self, reference: Tensor, name: str) -> Tensor:
         """Return the small picture (3|1, H / scale, W / scale) uint8.

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from gantool.errors import InputError
 from gantool.evaluation.values import Explained
-from gantool.layers.color import WEIGHTS
 from gantool.metrics import METRICS, prepare
-from gantool.metrics.luma import luma
+from gantool.metrics.luma import full_range, luma
 from gantool.metrics.mse import mse
 from gantool.metrics.protocols import Recipe
 from gantool.metrics.psnr import psnr
@@ -27,7 +26,7 @@ Number = Callable[[Tensor, Tensor], float]
 _COLORS: dict[str, Planes] = {
     "luma of 16 to 235, unrounded": luma,
     "luma of 16 to 235, rounded to whole levels": lambda images: luma(images, rounded=True),
-    "luma of 0 to 255, unrounded (JPEG's; OpenCV and Pillow round it)": lambda images: _full_luma(images),
+    "luma of 0 to 255, unrounded (JPEG's; OpenCV and Pillow round it)": full_range,
     "RGB": lambda images: images,
 }
 _SIDE = 7  # pixels, of the uniform window
@@ -66,7 +65,8 @@ class Explaining:
         one, other = prepare(result, reference, self.recipe.border)
         planes = _COLORS[self.own]
         self.errors.append(mse(planes(one), planes(other)))
-        yield "as asked for", self.number(planes(one), planes(other))
+        own = self.number(planes(one), planes(other))
+        yield "as asked for", own
         for words, others in _COLORS.items():
             if words != self.own:
                 yield words, self.number(others(one), others(other))
@@ -77,7 +77,7 @@ class Explaining:
             except InputError:
                 continue  # nothing is left of so small a picture
         color = [images.expand(-1, 3, -1, -1) for images in (one, other)]
-        yield "gray pictures taken for RGB", self.number(*map(planes, color))
+        yield "gray pictures taken for RGB", self.number(*map(planes, color)) if other.shape[1] == 1 else own
         for words, number in _NUMBERS[self.metric].items():
             yield words, number(planes(one), planes(other))
 
@@ -102,14 +102,6 @@ class Explaining:
         )
 
 
-def _full_luma(images: Tensor) -> Tensor:
-    """Return Y in 0 to 255, by the weights of BT.601."""
-    images = images.double()
-    if images.shape[1] == 1:
-        return images
-    return (images * images.new_tensor(WEIGHTS).view(1, 3, 1, 1)).sum(1, keepdim=True) / sum(WEIGHTS)
-
-
 def _mean_of_channels(one: Tensor, other: Tensor) -> float:
     """Return the mean of the channels' PSNR, which is not that of all channels together."""
     return fmean(psnr(one[:, c], other[:, c]) for c in range(one.shape[1]))
@@ -117,7 +109,13 @@ def _mean_of_channels(one: Tensor, other: Tensor) -> float:
 
 def _uniform_ssim(one: Tensor, other: Tensor) -> float:
     """Return SSIM as scikit-image has it by default: a uniform 7x7 window and covariances divided by one less."""
-    return _ssim_of(one, other, lambda images: F.avg_pool2d(images, _SIDE, 1), _SIDE**2 / (_SIDE**2 - 1))
+    x, y = one.double(), other.double()
+    mean_x, mean_y, xx, yy, xy = (F.avg_pool2d(images, _SIDE, 1) for images in (x, y, x * x, y * y, x * y))
+    unbiased = _SIDE**2 / (_SIDE**2 - 1)
+    variances = unbiased * (xx - mean_x**2 + yy - mean_y**2)
+    covariance = unbiased * (xy - mean_x * mean_y)
+    likeness = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
+    return float((likeness * (2 * covariance + C2) / (variances + C2)).mean())
 
 
 def _padded_ssim(one: Tensor, other: Tensor) -> float:
@@ -139,15 +137,6 @@ def _symmetric(images: Tensor, factor: int) -> Tensor:
         ends = images.narrow(axis, 0, before).flip(axis), images.narrow(axis, length - after, after).flip(axis)
         images = torch.cat([ends[0], images, ends[1]], axis)
     return images
-
-
-def _ssim_of(one: Tensor, other: Tensor, blur: Callable[[Tensor], Tensor], unbiased: float) -> float:
-    x, y = one.double(), other.double()
-    mean_x, mean_y, xx, yy, xy = (blur(images) for images in (x, y, x * x, y * y, x * y))
-    variances = unbiased * (xx - mean_x**2 + yy - mean_y**2)
-    covariance = unbiased * (xy - mean_x * mean_y)
-    likeness = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
-    return float((likeness * (2 * covariance + C2) / (variances + C2)).mean())
 
 
 _WINDOWS: dict[str, Number] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gantool.errors import GantoolError, InputError, UsageError, WeightsError, printable
+from gantool.evaluation.answers import Failed
 from gantool.evaluation.classification import classification
 from gantool.evaluation.contestants import Contestant, Folder, listed, opened
 from gantool.evaluation.gathering import Gathered, Gatherer
@@ -26,7 +27,6 @@ from gantool.metrics import METRICS
 STATISTICS = ".npz"  # ending of files that stand for the references of FID
 REFERENCES = "the references"
 VARIANT: Variant = "legacy-pytorch"  # unless another is asked for
-Failed = Callable[[Path, InputError], None]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class UserNetworks:
 
 
 @dataclass(frozen=True)
-class Made:
+class Gatherers:
     """Takes what models make, beside what folders hold, picture by picture; see `gantool.evaluation.rows.Look`.
 
     Attributes:
@@ -103,12 +103,12 @@ class Wholes:
     networks: UserNetworks = UserNetworks()
     max_pixels: int = MAX_PIXELS
 
-    def made(self, labels: Sequence[str]) -> Made | None:
+    def made(self, labels: Sequence[str]) -> Gatherers | None:
         """Return what takes results as they are made, and the references as they are measured; None if no set is asked for."""
         results, both = self._of("set", "sets"), self._of("sets")
         if not results:
             return None
-        return Made({label: self._gatherer(results) for label in labels}, self._gatherer(both) if both else None)
+        return Gatherers({label: self._gatherer(results) for label in labels}, self._gatherer(both) if both else None)
 
     def _gatherer(self, metrics: Sequence[str]) -> Gatherer:
         return Gatherer(metrics, self.parts, self.variant, self.device, self.seed)

@@ -25,6 +25,11 @@ def luma(images: Tensor, rounded: bool = False) -> Tensor:
     return (y + 0.5).floor() if rounded else y
 
 
+def full_range(images: Tensor) -> Tensor:
+    """Return Y, unrounded float64 in [0, 255], (N, 1, H, W), of images (N, 3|1, H, W) in 0 to 255: JPEG's luma."""
+    return images.double() if images.shape[1] == 1 else _weighted(images, 1 / sum(WEIGHTS), 0)
+
+
 def to_gray(images: Tensor) -> Tensor:
     """Return the 8-bit gray image (N, 1, H, W), 0 to 255, of images (N, 3|1, H, W) uint8: equal channels keep their value."""
     if images.shape[1] == 1:

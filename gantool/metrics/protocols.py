@@ -106,7 +106,7 @@ class Recipe:
         rounding = ", rounded to whole levels" if self.rounded else ", unrounded"
         lines = [self._taken()] if self.pictured else []
         if len(self.pictured) < len(self.metrics):
-            lines.append("numbers of sets: whole 8-bit pictures, no border shaved")
+            lines.append("numbers of sets: 8-bit pictures, no border shaved")
         for name in self.metrics:
             metric = METRICS[name]
             by = "" if metric.by == "gantool" else f", computed by {metric.by}"
